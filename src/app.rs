@@ -1,0 +1,316 @@
+//! The composition root: the only place that knows every concrete type.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use pingora::{apps::HttpServerApp as _, proxy::http_proxy, server::configuration::ServerConf};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    admin::{self, Admin},
+    check::{self, TokenChecker},
+    clock::{Clock, SystemClock},
+    config::{Config, Problem},
+    entropy::{Entropy, OsEntropy},
+    gateway::{Backends, Gateway, RequestIds, Settings},
+    health::Health,
+    http::{Rejection, client_ip::TrustedProxies},
+    jws::KeySet,
+    listener::Listener,
+    metrics::Metrics,
+    route::{RouteTable, Surface},
+    store::{
+        TokenCache, TokenStore,
+        postgres::{PgTokenStore, PostgresLink},
+        redis::{RedisLink, RedisTokenCache},
+    },
+};
+
+/// How long a start waits for each store's first connection. A store that is away delays the
+/// start by this much and then is reported like at any other time.
+const FIRST_CONTACT: Duration = Duration::from_secs(1);
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration contradicts itself.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<Problem>),
+    /// An address could not be bound.
+    #[error("cannot listen on {address} ({key}): {error}")]
+    Bind {
+        /// The key that names the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        error: io::Error,
+    },
+}
+
+/// The two stores, and what keeps them alive.
+#[derive(Debug)]
+pub struct StoreSet {
+    tokens: Arc<dyn TokenStore>,
+    cache: Arc<dyn TokenCache>,
+    links: Option<(Arc<PostgresLink>, Arc<RedisLink>)>,
+}
+
+impl StoreSet {
+    /// Builds Postgres and Redis from the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Every target that cannot be understood.
+    pub fn from_config(config: &Config, health: &Health) -> Result<Self, Vec<Problem>> {
+        let postgres = PostgresLink::new(&config.postgres, Arc::clone(&health.postgres))
+            .map_err(|error| invalid_target("postgres.url", &error));
+        let redis = RedisLink::new(&config.redis, Arc::clone(&health.redis))
+            .map_err(|error| invalid_target("redis.url", &error));
+        match (postgres, redis) {
+            (Ok(postgres), Ok(redis)) => Ok(Self {
+                tokens: Arc::new(PgTokenStore::new(Arc::clone(&postgres))),
+                cache: Arc::new(RedisTokenCache::new(Arc::clone(&redis))),
+                links: Some((postgres, redis)),
+            }),
+            (postgres, redis) => Err(postgres.err().into_iter().chain(redis.err()).collect()),
+        }
+    }
+
+    /// Takes stores that are always there: the demo's.
+    pub fn embedded(
+        tokens: Arc<dyn TokenStore>,
+        cache: Arc<dyn TokenCache>,
+        health: &Health,
+    ) -> Self {
+        health.postgres.up();
+        health.redis.up();
+        Self {
+            tokens,
+            cache,
+            links: None,
+        }
+    }
+}
+
+/// A gateway that is bound and wired, but accepts nothing yet.
+#[derive(Debug)]
+pub struct App {
+    gateway: Gateway,
+    listeners: Vec<Listener>,
+    admin: (Admin, TcpListener),
+    stores: StoreSet,
+    health: Arc<Health>,
+    grace: Duration,
+    server: Arc<ServerConf>,
+}
+
+impl App {
+    /// Binds and wires everything that `config` asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; nothing is left running.
+    pub async fn build(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        health: Arc<Health>,
+        stores: StoreSet,
+    ) -> Result<Self, StartError> {
+        if config.server.tls.is_some() {
+            // Other keys of later releases may be set without harm; plain text in place of TLS is.
+            return Err(StartError::Invalid(vec![Problem {
+                key: "server.tls".to_owned(),
+                origin: None,
+                got: None,
+                need: "no TLS yet: this release would listen in plain text".to_owned(),
+                remedy: Some("end TLS in front of the gateway and remove the key".to_owned()),
+            }]));
+        }
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let metrics = Arc::new(Metrics::new());
+        metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
+        let routes = check_routes(config)?;
+        let keys = KeySet::new(&config.dify.keys, &config.dify.active_kid).ok_or_else(|| {
+            StartError::Invalid(vec![Problem {
+                key: "dify.active_kid".to_owned(),
+                origin: None,
+                got: Some(config.dify.active_kid.clone()),
+                need: "one of the kids in dify.keys".to_owned(),
+                remedy: None,
+            }])
+        })?;
+        let checker = TokenChecker::new(
+            check::Stores {
+                tokens: Arc::clone(&stores.tokens),
+                cache: Arc::clone(&stores.cache),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+                metrics: Arc::clone(&metrics),
+            },
+            check::Settings {
+                capacity: config.token_cache.capacity,
+                positive_ttl: config.token_cache.positive_ttl,
+                negative_ttl: config.token_cache.negative_ttl,
+                untracked_ttl: config.token_cache.untracked_ttl,
+                deadline: config.postgres.timeout + config.redis.timeout,
+            },
+        );
+        let mut listeners = Vec::with_capacity(config.server.listen.len());
+        for address in &config.server.listen {
+            let listener = Listener::bind(*address).await;
+            listeners.push(listener.map_err(|error| StartError::Bind {
+                key: "server.listen",
+                address: *address,
+                error,
+            })?);
+        }
+        let address = config.admin.listen;
+        let admin = admin::bind(address)
+            .await
+            .map_err(|error| StartError::Bind {
+                key: "admin.listen",
+                address,
+                error,
+            })?;
+        Ok(Self {
+            gateway: Gateway {
+                settings: Settings::from_config(config),
+                routes,
+                checker: Arc::new(checker),
+                backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
+                trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
+                keys: Arc::new(keys),
+                clock,
+                metrics: Arc::clone(&metrics),
+                request_ids: RequestIds::new(&*entropy),
+            },
+            listeners,
+            admin: (
+                Admin {
+                    health: Arc::clone(&health),
+                    metrics,
+                },
+                admin,
+            ),
+            stores,
+            health,
+            grace: config.server.shutdown_grace,
+            server: Arc::new(ServerConf {
+                threads: config.server.threads.get(),
+                upstream_keepalive_pool_size: config.upstream.keepalive,
+                ..ServerConf::default()
+            }),
+        })
+    }
+
+    /// Returns the bound public addresses.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Returns the bound admin address.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.1.local_addr().ok()
+    }
+
+    /// Serves until `stop` completes, then lets what is under way end, within
+    /// `server.shutdown_grace`.
+    ///
+    /// Returns whether everything had ended by then.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
+        let mut background = self.spawn_background().await;
+        let (admin, admin_listener) = self.admin;
+        if let Ok(address) = admin_listener.local_addr() {
+            tracing::info!(listener = "admin", %address, "listening");
+        }
+        background.spawn(admin.serve(admin_listener));
+
+        let (shutdown, stopping) = watch::channel(false);
+        let connections = TaskTracker::new();
+        let proxy = Arc::new(http_proxy(&self.server, self.gateway));
+        for listener in self.listeners {
+            let address = listener.address();
+            tracing::info!(listener = "gateway", %address, "listening");
+            let serving = listener.serve(Arc::clone(&proxy), stopping.clone(), connections.clone());
+            connections.spawn(serving);
+        }
+
+        stop.await;
+        tracing::info!("stopping: no new connections, waiting for those under way");
+        self.health.drain();
+        shutdown.send_replace(true);
+        // Idle connections end now; the others with the response they are at.
+        proxy.http_cleanup().await;
+        connections.close();
+        let ended = tokio::time::timeout(self.grace, connections.wait())
+            .await
+            .is_ok();
+        if ended {
+            tracing::info!("stopped: every request has ended");
+        } else {
+            tracing::warn!(
+                cut = connections.len(),
+                "stopped: server.shutdown_grace is over, the rest was cut off"
+            );
+        }
+        ended
+    }
+
+    /// Makes first contact with everything, then keeps it up.
+    async fn spawn_background(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let backends: Vec<_> = self.gateway.backends.all().cloned().collect();
+        let first_contact = async {
+            let mut contacts = JoinSet::new();
+            if let Some((postgres, redis)) = self.stores.links.clone() {
+                contacts.spawn(async move { postgres.probe().await });
+                contacts.spawn(async move { redis.connect().await });
+            }
+            for backend in backends.clone() {
+                contacts.spawn(async move {
+                    backend.refresh().await;
+                });
+            }
+            contacts.join_all().await;
+        };
+        let _ = tokio::time::timeout(FIRST_CONTACT, first_contact).await;
+        if let Some((postgres, redis)) = self.stores.links.clone() {
+            tasks.spawn(postgres.keep_probing());
+            tasks.spawn(redis.keep_up());
+        }
+        for backend in backends {
+            tasks.spawn(backend.keep_fresh());
+        }
+        tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
+        tasks
+    }
+}
+
+/// Builds the route table, which checks the rules of the configuration against the built-in rows.
+///
+/// # Errors
+///
+/// [`StartError::Invalid`] with every rule that opens what is guarded.
+pub fn check_routes(config: &Config) -> Result<RouteTable, StartError> {
+    let surface = Surface {
+        legacy_paths: config.device_flow.legacy_paths,
+        enterprise: config.enterprise.enabled,
+    };
+    RouteTable::new(&config.routes, surface).map_err(StartError::Invalid)
+}
+
+/// Returns the operating system's clock.
+pub fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::start())
+}
+
+fn invalid_target(key: &str, error: &dyn std::error::Error) -> Problem {
+    Problem {
+        key: key.to_owned(),
+        origin: None,
+        got: None,
+        need: format!("a target that can be connected to ({error})"),
+        remedy: None,
+    }
+}

@@ -1,0 +1,170 @@
+//! The token check: local map, then Redis, then Postgres (`contract/tokens.md`, "The check").
+//!
+//! Invariants, from `design/coherence.md`:
+//! - A hit allocates nothing and waits for nothing. Both ends are checked at every hit.
+//! - The local map is filled from what stands in Redis, so that the disappearance of the key
+//!   there can be noticed; only while Redis is away does an answer of Postgres go in, for
+//!   `token_cache.untracked_ttl`.
+//! - Redis is filled under a lease: a revocation that comes in between destroys the lease, and
+//!   the fill with it.
+//! - What a store could not say is not cached and is no refusal.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Clock,
+    metrics::{Metrics, Tier},
+    token::{BearerToken, TokenHash, TokenKind},
+};
+
+pub mod entry;
+mod flight;
+mod generation;
+mod local;
+mod resolve;
+
+use entry::Entry;
+use flight::Flights;
+pub use flight::Lost;
+use generation::Generations;
+pub use local::Hit;
+use local::LocalCache;
+pub use resolve::{Settings, Stores};
+
+/// How often stale entries are dropped from the local map.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the check found.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The token is live.
+    Live(Arc<Entry>),
+    /// The token is unknown, revoked or expired, or may not be used; nobody is told which.
+    Refused,
+}
+
+/// Nobody could say whether the token is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// Neither store answered, and the token is in no cache.
+    #[error("no store can judge the token")]
+    StoresAway,
+    /// The check did not come to an end.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+/// A verdict and where it came from.
+#[derive(Clone, Debug)]
+struct Finding {
+    verdict: Verdict,
+    tier: Tier,
+}
+
+/// Checks tokens.
+#[derive(Debug)]
+pub struct TokenChecker {
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    flights: Flights<Result<Finding, Undecided>>,
+    desk: Arc<Desk>,
+}
+
+/// What flights need of the checker; they outlive the requests that start them.
+#[derive(Debug)]
+struct Desk {
+    stores: Stores,
+    settings: Settings,
+    local: LocalCache,
+    generations: Generations,
+    clients: entry::ClientIds,
+    refusals: resolve::RefusalRate,
+}
+
+impl TokenChecker {
+    /// Builds a checker with an empty map.
+    pub fn new(stores: Stores, settings: Settings) -> Self {
+        Self {
+            clock: Arc::clone(&stores.clock),
+            metrics: Arc::clone(&stores.metrics),
+            flights: Flights::new(settings.deadline),
+            desk: Arc::new(Desk {
+                local: LocalCache::new(settings.capacity),
+                generations: Generations::default(),
+                clients: entry::ClientIds::default(),
+                refusals: resolve::RefusalRate::default(),
+                stores,
+                settings,
+            }),
+        }
+    }
+
+    /// Looks a token up in the local map alone: no I/O, no allocation.
+    pub fn look_up(&self, hash: &TokenHash) -> Hit {
+        let hit = self
+            .desk
+            .local
+            .look_up(hash, self.clock.now(), self.clock.monotonic());
+        match &hit {
+            Hit::Live(_) => self.metrics.check(Tier::Local, true),
+            Hit::Refused => self.metrics.check(Tier::Local, false),
+            Hit::Miss => {}
+        }
+        hit
+    }
+
+    /// Checks a token that the local map does not know, together with whoever else waits for it.
+    ///
+    /// Dropping the future is safe: the flight goes on for the others, and for the caches.
+    ///
+    /// # Errors
+    ///
+    /// [`Undecided`] when no store can say. This is no refusal.
+    pub async fn resolve(&self, kind: TokenKind, hash: TokenHash) -> Result<Verdict, Undecided> {
+        let desk = Arc::clone(&self.desk);
+        let landed = self
+            .flights
+            .join(hash, || async move { desk.resolve(kind, hash).await })
+            .await;
+        let finding = landed.map_err(Undecided::from).flatten();
+        match &finding {
+            Ok(Finding { verdict, tier }) => self
+                .metrics
+                .check(*tier, matches!(verdict, Verdict::Live(_))),
+            Err(_) => self.metrics.checks_undecided.inc(),
+        }
+        finding.map(|finding| finding.verdict)
+    }
+
+    /// Checks a token by every tier.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenChecker::resolve`].
+    pub async fn check(&self, token: &BearerToken<'_>) -> Result<Verdict, Undecided> {
+        let hash = token.hash();
+        match self.look_up(&hash) {
+            Hit::Live(entry) => Ok(Verdict::Live(entry)),
+            Hit::Refused => Ok(Verdict::Refused),
+            Hit::Miss => self.resolve(token.kind(), hash).await,
+        }
+    }
+
+    /// Drops stale entries for ever.
+    pub async fn keep_sweeping(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            self.desk.local.sweep(self.clock.monotonic());
+            let (live, refused) = self.desk.local.len();
+            self.metrics
+                .local_entries
+                .set(i64::try_from(live).unwrap_or(i64::MAX));
+            self.metrics
+                .local_refusals
+                .set(i64::try_from(refused).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! One flight for each token: concurrent misses share one trip to the stores.
+//!
+//! A flight belongs to no request. It runs in a task of its own, so that a client who leaves takes
+//! nothing down with it.
+
+use std::{future::Future, hash::RandomState, sync::Arc, time::Duration};
+
+use dashmap::{DashMap, Entry};
+use tokio::{sync::watch, time::timeout};
+
+use crate::token::TokenHash;
+
+/// Most requests that wait for one flight. Past that a client is told to come back: each waiter
+/// holds a connection and its buffers, and the flight lasts as long as the slowest store.
+const MAX_WAITERS: usize = 8_192;
+
+/// Why a flight gave no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// It took too long.
+    #[error("the check took too long")]
+    TimedOut,
+    /// Too many others wait for it.
+    #[error("too many requests wait for this check")]
+    Crowded,
+    /// It panicked; the panic itself is in the log.
+    #[error("the check broke off")]
+    Broken,
+}
+
+/// Every flight's sender, from which those who join subscribe.
+type Board<T> = Arc<DashMap<TokenHash, Arc<watch::Sender<Option<T>>>, RandomState>>;
+
+/// The flights under way.
+#[derive(Debug)]
+pub(super) struct Flights<T> {
+    running: Board<T>,
+    deadline: Duration,
+}
+
+impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    /// Builds a board on which every wait ends after `deadline`.
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self {
+            running: Arc::default(),
+            deadline,
+        }
+    }
+
+    /// Joins the flight for `hash`, or starts it with `work`.
+    ///
+    /// Dropping the returned future leaves the flight running.
+    ///
+    /// # Errors
+    ///
+    /// See [`Lost`].
+    pub(super) async fn join<F>(&self, hash: TokenHash, work: impl FnOnce() -> F) -> Result<T, Lost>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut outcome = match self.running.entry(hash) {
+            Entry::Occupied(flight) if flight.get().receiver_count() >= MAX_WAITERS => {
+                return Err(Lost::Crowded);
+            }
+            Entry::Occupied(flight) => flight.get().subscribe(),
+            Entry::Vacant(place) => {
+                let (sender, receiver) = watch::channel(None);
+                let sender = Arc::new(sender);
+                place.insert(Arc::clone(&sender));
+                let landing = Landing {
+                    running: Arc::clone(&self.running),
+                    hash,
+                };
+                let work = timeout(self.deadline, work());
+                tokio::spawn(async move {
+                    let outcome = work.await;
+                    // Off the board first: who comes from now on starts a flight of its own.
+                    drop(landing);
+                    if let Ok(outcome) = outcome {
+                        sender.send_replace(Some(outcome));
+                    }
+                });
+                receiver
+            }
+        };
+        match timeout(self.deadline, outcome.wait_for(Option::is_some)).await {
+            Ok(Ok(landed)) => landed.clone().ok_or(Lost::Broken),
+            Ok(Err(_)) => Err(Lost::Broken),
+            Err(_) => Err(Lost::TimedOut),
+        }
+    }
+}
+
+/// Takes a flight off the board, whether it lands or panics.
+struct Landing<T> {
+    running: Board<T>,
+    hash: TokenHash,
+}
+
+impl<T> Drop for Landing<T> {
+    fn drop(&mut self) {
+        self.running.remove(&self.hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const HASH: TokenHash = TokenHash::from_digest([7; 32]);
+
+    #[tokio::test]
+    async fn those_who_come_together_share_one_flight() {
+        let flights = Arc::new(Flights::new(Duration::from_secs(5)));
+        let started = Arc::new(AtomicUsize::new(0));
+        let (open, gate) = watch::channel(false);
+
+        let waiters: Vec<_> = (0..100)
+            .map(|_| {
+                let (flights, started, mut gate) =
+                    (Arc::clone(&flights), Arc::clone(&started), gate.clone());
+                tokio::spawn(async move {
+                    flights
+                        .join(HASH, || async move {
+                            started.fetch_add(1, Ordering::SeqCst);
+                            gate.wait_for(|open| *open).await.unwrap();
+                            42
+                        })
+                        .await
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        open.send_replace(true);
+
+        for waiter in waiters {
+            assert_eq!(waiter.await.unwrap(), Ok(42));
+        }
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+        assert!(flights.running.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_takes_nothing_down() {
+        let flights = Flights::new(Duration::from_secs(5));
+        let (open, mut gate) = watch::channel(false);
+        let landed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&landed);
+
+        let impatient = flights.join(HASH, || async move {
+            gate.wait_for(|open| *open).await.unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        assert!(timeout(Duration::from_millis(10), impatient).await.is_err());
+        open.send_replace(true);
+        flights.join(HASH, || async {}).await.unwrap();
+
+        assert_eq!(landed.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_strands_nobody() {
+        let flights = Flights::<()>::new(Duration::from_secs(5));
+        let lost = flights.join(HASH, || async { panic!("on purpose") }).await;
+        assert_eq!(lost, Err(Lost::Broken));
+        assert_eq!(flights.join(HASH, || async {}).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flight_that_hangs_ends_with_its_deadline() {
+        let flights = Flights::<()>::new(Duration::from_secs(5));
+        let lost = flights.join(HASH, std::future::pending).await;
+        assert!(matches!(lost, Err(Lost::TimedOut | Lost::Broken)));
+        tokio::task::yield_now().await;
+        assert!(flights.running.is_empty());
+    }
+}

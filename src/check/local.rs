@@ -1,0 +1,296 @@
+//! The process's own map: the tier that answers without I/O.
+//!
+//! Live tokens and refusals are kept apart, each bounded, so that garbage cannot push out good
+//! tokens. The hasher is keyed per process: nobody outside can aim at one shard or bucket.
+
+use std::{
+    hash::RandomState,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use dashmap::{DashMap, Entry as MapEntry};
+
+use super::entry::Entry;
+use crate::{
+    clock::{Monotonic, Timestamp},
+    token::TokenHash,
+};
+
+/// Most refusals that are remembered: 65,536 × (32 + 8 bytes, and the table's slack) ≈ 5 MiB.
+const REFUSAL_CAPACITY: usize = 65_536;
+
+/// When the map is full, one in this many live entries goes, expired ones apart. Large enough to
+/// keep nearly all hot tokens, small enough that a pass pays for thousands of inserts.
+const EVICTION_SHARE: u8 = 8;
+
+/// What the map knows about a token.
+#[derive(Debug)]
+pub enum Hit {
+    /// The token is live.
+    Live(Arc<Entry>),
+    /// The token is no good.
+    Refused,
+    /// The map does not know.
+    Miss,
+}
+
+/// The map. No reference into it is ever held across an await.
+#[derive(Debug)]
+pub(super) struct LocalCache {
+    live: Bounded<Arc<Entry>>,
+    refused: Bounded<Monotonic>,
+}
+
+impl LocalCache {
+    /// Builds an empty map for `capacity` live tokens.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            live: Bounded::new(capacity),
+            refused: Bounded::new(REFUSAL_CAPACITY),
+        }
+    }
+
+    /// Looks a token up. Allocates nothing, waits for nothing but the shard's lock.
+    ///
+    /// Both ends are looked at on every hit: the entry's own and the token's.
+    pub(super) fn look_up(&self, hash: &TokenHash, now: Timestamp, instant: Monotonic) -> Hit {
+        if let Some(entry) = self.live.map.get(hash) {
+            if instant < entry.deadline && !entry.is_expired(now) {
+                return Hit::Live(Arc::clone(&entry));
+            }
+            return Hit::Miss;
+        }
+        match self.refused.map.get(hash) {
+            Some(deadline) if instant < *deadline => Hit::Refused,
+            _ => Hit::Miss,
+        }
+    }
+
+    /// Keeps a live token if `still_true`; a full map forgets some others first.
+    ///
+    /// The question is asked under the shard's lock: whoever makes it false and then removes the
+    /// entry finds it, or finds that it was never put there.
+    pub(super) fn insert_live(
+        &self,
+        hash: TokenHash,
+        entry: Arc<Entry>,
+        instant: Monotonic,
+        still_true: impl FnOnce() -> bool,
+    ) {
+        self.refused.remove(&hash);
+        self.live
+            .insert(hash, entry, |entry| entry.deadline > instant, still_true);
+    }
+
+    /// Keeps a refusal until `deadline`.
+    pub(super) fn insert_refused(&self, hash: TokenHash, deadline: Monotonic, instant: Monotonic) {
+        self.live.remove(&hash);
+        self.refused
+            .insert(hash, deadline, |deadline| *deadline > instant, || true);
+    }
+
+    /// Forgets all that is past its deadline.
+    pub(super) fn sweep(&self, instant: Monotonic) {
+        self.live.retain(|_, entry| entry.deadline > instant);
+        self.refused.retain(|_, deadline| *deadline > instant);
+    }
+
+    /// Returns how many live tokens and how many refusals are held.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.live.len(), self.refused.len())
+    }
+}
+
+/// A map that never grows past its capacity (but for inserts that race the last free place).
+#[derive(Debug)]
+struct Bounded<V> {
+    map: DashMap<TokenHash, V, RandomState>,
+    /// Kept beside the map, since asking the map would take every shard's lock.
+    len: AtomicUsize,
+    capacity: usize,
+    evicting: AtomicBool,
+    /// Which share goes next.
+    turn: AtomicUsize,
+}
+
+impl<V> Bounded<V> {
+    fn new(capacity: usize) -> Self {
+        Self {
+            map: DashMap::with_hasher(RandomState::new()),
+            len: AtomicUsize::new(0),
+            capacity,
+            evicting: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn insert(
+        &self,
+        hash: TokenHash,
+        value: V,
+        fresh: impl Fn(&V) -> bool,
+        still_true: impl FnOnce() -> bool,
+    ) {
+        if self.len() >= self.capacity && !self.map.contains_key(&hash) {
+            self.make_room(fresh);
+            if self.len() >= self.capacity {
+                // Somebody else is making room, or all is taken: not caching is always safe.
+                return;
+            }
+        }
+        let place = self.map.entry(hash);
+        if !still_true() {
+            return;
+        }
+        match place {
+            MapEntry::Occupied(mut place) => {
+                place.insert(value);
+            }
+            MapEntry::Vacant(place) => {
+                place.insert(value);
+                self.len.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn remove(&self, hash: &TokenHash) {
+        if self.map.remove(hash).is_some() {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops what is stale and a share of the rest; one thread at a time, the others go on.
+    fn make_room(&self, fresh: impl Fn(&V) -> bool) {
+        if self.evicting.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // A hash is uniform, so any of its bytes draws a fair sample. A map of a few entries may
+        // draw none of them in one turn; then all shares go.
+        let share = (turn % usize::from(EVICTION_SHARE)) as u8;
+        self.retain(|hash, value| fresh(value) && hash.as_bytes()[0] % EVICTION_SHARE != share);
+        if self.len() >= self.capacity {
+            self.retain(|hash, _| hash.as_bytes()[1] % 2 != share % 2);
+        }
+        self.evicting.store(false, Ordering::Release);
+    }
+
+    fn retain(&self, keep: impl Fn(&TokenHash, &V) -> bool) {
+        let mut dropped = 0;
+        self.map.retain(|hash, value| {
+            let kept = keep(hash, value);
+            dropped += usize::from(!kept);
+            kept
+        });
+        if dropped > 0 {
+            self.len.fetch_sub(dropped, Ordering::Relaxed);
+            // A flood that has passed gives its memory back.
+            if self.map.capacity() > 8 * (self.len() + 1024) {
+                self.map.shrink_to_fit();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::check::entry::{Subject, TokenContext};
+
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_000);
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::default().plus(Duration::from_secs(seconds))
+    }
+
+    fn hash(n: u64) -> TokenHash {
+        use sha2::{Digest, Sha256};
+        TokenHash::from_digest(Sha256::digest(n.to_le_bytes()).into())
+    }
+
+    fn entry(deadline: Monotonic, expires_at: i64) -> Arc<Entry> {
+        let context = TokenContext {
+            token_id: Uuid::nil(),
+            subject: Subject::Account {
+                id: Uuid::nil(),
+                email: "ada@example.com".into(),
+            },
+            client_id: None,
+            expires_at: Some(Timestamp::from_unix_seconds(expires_at)),
+        };
+        Arc::new(Entry::new(context, deadline))
+    }
+
+    #[test]
+    fn a_hit_needs_both_ends_in_the_future() {
+        let cache = LocalCache::new(10);
+        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        assert!(matches!(cache.look_up(&hash(1), NOW, at(4)), Hit::Live(_)));
+        assert!(matches!(cache.look_up(&hash(1), NOW, at(5)), Hit::Miss));
+        let expired = Timestamp::from_unix_seconds(2_000);
+        assert!(matches!(cache.look_up(&hash(1), expired, at(4)), Hit::Miss));
+    }
+
+    #[test]
+    fn a_refusal_replaces_a_live_entry_and_the_other_way_round() {
+        let cache = LocalCache::new(10);
+        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        cache.insert_refused(hash(1), at(5), at(0));
+        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Refused));
+        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Live(_)));
+        assert_eq!(cache.len(), (1, 0));
+    }
+
+    #[test]
+    fn what_is_no_longer_true_is_not_kept() {
+        let cache = LocalCache::new(10);
+        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || false);
+        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Miss));
+    }
+
+    #[test]
+    fn the_sweep_forgets_what_is_past() {
+        let cache = LocalCache::new(10);
+        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        cache.insert_live(hash(2), entry(at(9), 2_000), at(0), || true);
+        cache.insert_refused(hash(3), at(5), at(0));
+        cache.sweep(at(5));
+        assert_eq!(cache.len(), (1, 0));
+    }
+
+    #[test]
+    fn a_flood_of_refusals_leaves_live_tokens_alone() {
+        let cache = LocalCache::new(10);
+        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        for n in 2..2 * REFUSAL_CAPACITY as u64 {
+            cache.insert_refused(hash(n), at(5), at(0));
+        }
+        assert!(cache.len().1 <= REFUSAL_CAPACITY);
+        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Live(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_map_never_outgrows_its_capacity(capacity in 1_usize..200, inserts in 0_u64..1_000) {
+            let cache = LocalCache::new(capacity);
+            for n in 0..inserts {
+                cache.insert_live(hash(n), entry(at(5), 2_000), at(0), || true);
+                prop_assert!(cache.live.map.len() <= capacity);
+                prop_assert_eq!(cache.live.map.len(), cache.live.len());
+            }
+        }
+    }
+}

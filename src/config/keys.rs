@@ -1,0 +1,224 @@
+//! The one table of every key: path, Dify's variable, default, and whether it has effect.
+//!
+//! Unknown-key detection, `DIFYGATE__…` names, Dify's variables and the completeness test
+//! of the example all run from it.
+
+mod spelling;
+
+pub(crate) use self::spelling::closest;
+
+use self::Form::{Routes, Secret, SecretTable, Value};
+use self::InForce::{Later, Now};
+use super::routes::ROUTE_KEYS;
+
+/// Whether a key has effect in this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InForce {
+    /// The running gateway follows it.
+    Now,
+    /// Parsed and validated, so that a file written today stays valid, but not followed yet.
+    Later,
+}
+
+/// The shape of a key's value, as far as the layers need to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A string, number, boolean or list.
+    Value,
+    /// A secret in one of its three forms; its value never appears in a message.
+    Secret,
+    /// A free-form table from name to secret.
+    SecretTable,
+    /// The array of tables `[[routes]]`; in the file only.
+    Routes,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Dotted path as in the file.
+    pub(crate) path: &'static str,
+    /// Dify's own variable for the same thing.
+    pub(crate) dify: Option<&'static str>,
+    /// Default as an environment variable would spell it; `None`: required, or unset.
+    pub(crate) default: Option<&'static str>,
+    /// Whether the key has effect.
+    pub(crate) in_force: InForce,
+    /// The shape of its value.
+    pub(crate) form: Form,
+}
+
+impl Key {
+    /// Returns the name of the overriding variable, such as `DIFYGATE__SERVER__TLS__CERT`.
+    pub(crate) fn variable(&self) -> String {
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.path.to_ascii_uppercase().replace('.', "__")
+        )
+    }
+
+    const fn dify(self, variable: &'static str) -> Self {
+        Self {
+            dify: Some(variable),
+            ..self
+        }
+    }
+
+    const fn secret(self) -> Self {
+        Self {
+            form: Secret,
+            ..self
+        }
+    }
+}
+
+/// What every overriding environment variable begins with.
+pub(crate) const VARIABLE_PREFIX: &str = "DIFYGATE__";
+
+/// Iterates over the path of every key, those of a `[[routes]]` block as `routes.match` etc.
+pub fn key_paths() -> impl Iterator<Item = &'static str> {
+    KEYS.iter()
+        .filter(|key| key.form != Routes)
+        .map(|key| key.path)
+        .chain(ROUTE_KEYS.iter().copied())
+}
+
+/// Finds the row of a path.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+const fn key(path: &'static str, default: &'static str, in_force: InForce) -> Key {
+    Key {
+        default: Some(default),
+        ..unset(path, in_force)
+    }
+}
+
+const fn unset(path: &'static str, in_force: InForce) -> Key {
+    Key {
+        path,
+        dify: None,
+        default: None,
+        in_force,
+        form: Value,
+    }
+}
+
+/// Every key in the order of the example.
+#[rustfmt::skip] // One row per key reads as the table it is.
+pub(crate) const KEYS: &[Key] = &[
+    key("server.listen", "0.0.0.0:8080", Now),
+    unset("server.threads", Now), // Default: the CPUs of the machine.
+    key("server.trusted_proxies", "", Now),
+    key("server.proxy_protocol", "false", Later),
+    key("server.cors_allow_origins", "", Later).dify("OPENAPI_CORS_ALLOW_ORIGINS"),
+    key("server.request_header_timeout", "10s", Later),
+    key("server.idle_timeout", "75s", Now),
+    key("server.shutdown_grace", "25s", Now),
+    key("server.max_header_bytes", "64KiB", Now),
+    unset("server.tls.cert", Later),
+    unset("server.tls.key", Later),
+    unset("server.tls.client_ca", Later),
+    key("admin.listen", "127.0.0.1:9090", Now),
+    unset("upstream.url", Now),
+    unset("upstream.web_url", Now),
+    key("upstream.connect_timeout", "2s", Now),
+    key("upstream.read_timeout", "600s", Now),
+    key("upstream.keepalive", "256", Now),
+    key("upstream.idle_timeout", "1s", Now),
+    unset("dify.secret_key", Now).dify("SECRET_KEY").secret(),
+    Key { form: SecretTable, ..unset("dify.keys", Now) },
+    unset("dify.active_kid", Now),
+    unset("dify.console_web_url", Later).dify("CONSOLE_WEB_URL"),
+    unset("dify.console_api_url", Later).dify("CONSOLE_API_URL"),
+    key("dify.cookie_domain", "", Later).dify("COOKIE_DOMAIN"),
+    key("dify.edition", "SELF_HOSTED", Later).dify("EDITION"),
+    unset("postgres.url", Now).secret(),
+    unset("postgres.host", Now).dify("DB_HOST"),
+    key("postgres.port", "5432", Now).dify("DB_PORT"),
+    key("postgres.user", "postgres", Now).dify("DB_USERNAME"),
+    key("postgres.password", "", Now).dify("DB_PASSWORD").secret(),
+    key("postgres.database", "dify", Now).dify("DB_DATABASE"),
+    key("postgres.pool_size", "16", Now),
+    key("postgres.timeout", "2s", Now),
+    unset("redis.url", Now).secret(),
+    unset("redis.host", Now).dify("REDIS_HOST"),
+    key("redis.port", "6379", Now).dify("REDIS_PORT"),
+    unset("redis.username", Now).dify("REDIS_USERNAME"),
+    unset("redis.password", Now).dify("REDIS_PASSWORD").secret(),
+    key("redis.db", "0", Now).dify("REDIS_DB"),
+    key("redis.key_prefix", "", Now).dify("REDIS_KEY_PREFIX"),
+    key("redis.timeout", "100ms", Now),
+    key("redis.sentinels", "", Later).dify("REDIS_SENTINELS"),
+    unset("redis.service_name", Later).dify("REDIS_SENTINEL_SERVICE_NAME"),
+    key("redis.cluster_nodes", "", Later).dify("REDIS_CLUSTERS"),
+    key("token_cache.capacity", "100000", Now),
+    key("token_cache.positive_ttl", "60s", Now),
+    key("token_cache.negative_ttl", "10s", Now),
+    key("token_cache.coherence", "tracking", Later),
+    key("token_cache.untracked_ttl", "1s", Now),
+    key("tokens.enabled", "true", Now).dify("ENABLE_OAUTH_BEARER"),
+    key("tokens.ttl_days", "14", Later).dify("OAUTH_TTL_DAYS"),
+    key("tokens.prune", "true", Later).dify("ENABLE_CLEAN_OAUTH_ACCESS_TOKENS_TASK"),
+    key("tokens.retention_days", "30", Later).dify("OAUTH_ACCESS_TOKEN_RETENTION_DAYS"),
+    key("device_flow.enabled", "true", Later),
+    key("device_flow.legacy_paths", "true", Now),
+    key("device_flow.known_client_ids", "difyctl", Later).dify("OPENAPI_KNOWN_CLIENT_IDS"),
+    key("device_flow.verification_uri_complete", "false", Later),
+    key("device_page.enabled", "true", Later),
+    key("enterprise.enabled", "false", Now).dify("ENTERPRISE_ENABLED"),
+    unset("enterprise.api_url", Later).dify("ENTERPRISE_API_URL"),
+    unset("enterprise.secret_key", Later).dify("ENTERPRISE_API_SECRET_KEY").secret(),
+    key("rate_limits.device_code", "60/1h", Later),
+    key("rate_limits.lookup", "60/5m", Later),
+    key("rate_limits.sso_initiate", "60/1h", Later),
+    key("rate_limits.approve", "10/1h", Later),
+    key("rate_limits.approve_external", "10/1h", Later),
+    key("rate_limits.account", "60/1m", Later),
+    key("rate_limits.bearer", "0", Later),
+    key("forward.authorization", "keep", Now),
+    key("forward.identity", "none", Now),
+    key("log.level", "info", Now).dify("LOG_LEVEL"),
+    key("log.format", "json", Now),
+    key("log.access", "errors", Now),
+    Key { form: Routes, ..unset("routes", Now) },
+];
+
+/// Lists the top-level names of the file in table order.
+pub(crate) fn sections() -> Vec<&'static str> {
+    let mut names: Vec<_> = KEYS
+        .iter()
+        .filter_map(|key| key.path.split('.').next())
+        .collect();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_nest_with_double_underscores() {
+        let key = find("server.tls.client_ca").unwrap();
+
+        assert_eq!(key.variable(), "DIFYGATE__SERVER__TLS__CLIENT_CA");
+    }
+
+    #[test]
+    fn no_two_rows_share_a_path_a_variable_or_a_dify_name() {
+        let unique = |names: Vec<String>| {
+            let mut sorted = names.clone();
+            sorted.sort();
+            sorted.dedup();
+            sorted.len() == names.len()
+        };
+
+        assert!(unique(KEYS.iter().map(|k| k.path.to_owned()).collect()));
+        assert!(unique(KEYS.iter().map(Key::variable).collect()));
+        assert!(unique(
+            KEYS.iter().filter_map(|k| k.dify).map(Into::into).collect()
+        ));
+    }
+}

@@ -1,0 +1,97 @@
+//! `[redis]`: the cache shared with Dify.
+
+use std::time::Duration;
+
+use super::parse::{duration, integer, list, text, word};
+use super::postgres::{Form, url};
+use super::reader::Reader;
+use crate::secret::Secret;
+
+/// Dify's Redis, where the checks of tokens are shared.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// Where it is and who connects.
+    pub target: RedisTarget,
+    /// Put before every key, as Dify does; usually empty.
+    pub key_prefix: String,
+    /// Longest wait for an answer, up to 10 seconds; past it the gateway does without.
+    pub timeout: Duration,
+    /// Sentinels as `host:port`; empty: a single server. Not in force yet.
+    pub sentinels: Vec<String>,
+    /// Name of the master the sentinels watch. Not in force yet.
+    pub service_name: Option<String>,
+    /// Nodes of a cluster as `host:port`; empty: no cluster. Not in force yet.
+    pub cluster_nodes: Vec<String>,
+}
+
+/// The address in one of its two forms.
+#[derive(Debug, Clone)]
+pub enum RedisTarget {
+    /// A `redis://`, `rediss://` or `unix://` URL; secret, because it may hold the password.
+    Url(Secret),
+    /// The address in parts, as Dify's own variables give it.
+    Parts {
+        /// Host name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// ACL user; `None`: the default user.
+        username: Option<String>,
+        /// Password; `None`: no AUTH is sent.
+        password: Option<Secret>,
+        /// Database number, 0 to 255.
+        db: u8,
+    },
+}
+
+impl RedisConfig {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let target = RedisTarget::read(reader);
+        let key_prefix = reader.value("redis.key_prefix", text);
+        let timeouts = Duration::from_millis(1)..=Duration::from_secs(10);
+        let timeout = reader.value("redis.timeout", duration(timeouts));
+        let sentinels = reader.value("redis.sentinels", list(word));
+        let service_name = reader.optional("redis.service_name", word);
+        let cluster_nodes = reader.value("redis.cluster_nodes", list(word));
+        Some(Self {
+            target: target?,
+            key_prefix,
+            timeout,
+            sentinels,
+            service_name,
+            cluster_nodes,
+        })
+    }
+}
+
+impl RedisTarget {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let form = Form::choose(
+            reader,
+            "redis.url",
+            "redis.host",
+            &["redis.port", "redis.username", "redis.password", "redis.db"],
+            "set redis.url or redis.host, or hand over Dify's REDIS_HOST",
+        )?;
+        match form {
+            Form::Url => {
+                let schemes = ["redis", "rediss", "unix", "redis+unix"];
+                url(reader, "redis.url", &schemes).map(Self::Url)
+            }
+            Form::Parts => {
+                let host = reader.optional("redis.host", word);
+                let port = reader.value("redis.port", integer(1..=u16::MAX));
+                let username = reader.optional("redis.username", text);
+                let password = reader.secret("redis.password");
+                let db = reader.value("redis.db", integer(0..=u8::MAX));
+                Some(Self::Parts {
+                    host: host?,
+                    port,
+                    username,
+                    password,
+                    db,
+                })
+            }
+        }
+    }
+}

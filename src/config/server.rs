@@ -1,0 +1,134 @@
+//! `[server]` and `[admin]`: the listeners.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
+
+use ipnet::IpNet;
+
+use super::Problem;
+use super::parse::{
+    Parsed, boolean, duration, integer, list, network, size, socket_addr, text, web_origin,
+};
+use super::reader::Reader;
+use super::value::{Mismatch, Value};
+
+/// Most threads that make sense on any machine; above it the number is a typing error.
+const MAX_THREADS: usize = 1024;
+
+/// The public side.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Addresses to listen on; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads, 1 to 1024; default: the CPUs available to the process.
+    pub threads: NonZeroUsize,
+    /// Peers whose `X-Forwarded-*` are believed; default nobody, since anybody can send them.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections from trusted proxies begin with a PROXY header. Not in force yet.
+    pub proxy_protocol: bool,
+    /// Origins answered in CORS preflights, as browsers spell them, or `*`. Not in force yet.
+    pub cors_allow_origins: Vec<String>,
+    /// Longest a client may take to send its request head, up to 5 minutes. Not in force yet.
+    pub request_header_timeout: Duration,
+    /// How long an idle client connection is kept, 1 second to 1 hour.
+    pub idle_timeout: Duration,
+    /// How long open requests may go on after `SIGTERM`, up to 1 hour.
+    pub shutdown_grace: Duration,
+    /// Largest request head accepted, in bytes, 1 KiB to 1 MiB.
+    pub max_header_bytes: usize,
+    /// TLS on the public listeners; `None` is plain HTTP. Not in force yet.
+    pub tls: Option<TlsConfig>,
+}
+
+/// Certificate and key of the public listeners, PEM files.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// Certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// Private key of the certificate.
+    pub key: PathBuf,
+    /// Authorities whose client certificates are required; `None` asks for none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// The private side: health, readiness, metrics.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Address to listen on; loopback by default, because nothing there asks who is calling.
+    pub listen: SocketAddr,
+}
+
+impl ServerConfig {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        Self {
+            listen: reader.value("server.listen", listeners),
+            threads: reader
+                .optional("server.threads", integer(1..=MAX_THREADS))
+                .and_then(NonZeroUsize::new)
+                .unwrap_or_else(available_threads),
+            trusted_proxies: reader.value("server.trusted_proxies", list(network)),
+            proxy_protocol: reader.value("server.proxy_protocol", boolean),
+            cors_allow_origins: reader.value("server.cors_allow_origins", list(web_origin)),
+            request_header_timeout: reader.value(
+                "server.request_header_timeout",
+                duration(ms..=Duration::from_secs(300)),
+            ),
+            idle_timeout: reader.value(
+                "server.idle_timeout",
+                duration(Duration::from_secs(1)..=hour),
+            ),
+            shutdown_grace: reader.value("server.shutdown_grace", duration(ms..=hour)),
+            max_header_bytes: reader.value("server.max_header_bytes", size(1 << 10..=1 << 20)),
+            tls: TlsConfig::read(reader),
+        }
+    }
+}
+
+impl TlsConfig {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let keys = ["server.tls.cert", "server.tls.key", "server.tls.client_ca"];
+        let set = keys.into_iter().find(|path| reader.is_set(path))?;
+        for path in ["server.tls.cert", "server.tls.key"] {
+            if !reader.is_set(path) {
+                reader.problem(Problem {
+                    key: path.to_owned(),
+                    origin: reader.origin(set),
+                    got: Some(format!("only {set}")),
+                    need: "both server.tls.cert and server.tls.key, or neither".to_owned(),
+                    remedy: None,
+                });
+            }
+        }
+        let [cert, key, client_ca] =
+            keys.map(|path| reader.optional(path, text).map(PathBuf::from));
+        Some(Self {
+            cert: cert?,
+            key: key?,
+            client_ca,
+        })
+    }
+}
+
+impl AdminConfig {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            listen: reader.value("admin.listen", socket_addr),
+        }
+    }
+}
+
+fn listeners(value: &Value) -> Parsed<Vec<SocketAddr>> {
+    let listen = list(socket_addr)(value)?;
+    if listen.is_empty() {
+        return Err(Mismatch::describing(
+            "an empty list",
+            "at least one address and port",
+        ));
+    }
+    Ok(listen)
+}
+
+/// One thread per CPU; one alone where the platform will not tell.
+fn available_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

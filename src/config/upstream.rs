@@ -1,0 +1,157 @@
+//! `[upstream]`: where requests go.
+
+use std::{fmt, time::Duration};
+
+use url::Host;
+
+use super::parse::{Parsed, duration, http_url, integer};
+use super::reader::Reader;
+use super::value::{Mismatch, Value};
+
+/// The Dify services behind the gateway.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// The Dify API.
+    pub url: Endpoint,
+    /// The Dify web application; `None`: what would go there goes to `url`.
+    pub web_url: Option<Endpoint>,
+    /// Longest wait for a connection, TLS included, up to 1 minute.
+    pub connect_timeout: Duration,
+    /// Longest silence between two reads, up to 1 day; blocking workflows say nothing for minutes.
+    pub read_timeout: Duration,
+    /// Idle connections kept for reuse, 1 to 100 000.
+    pub keepalive: usize,
+    /// How long an idle connection is kept, up to 1 hour. Below the upstream's own limit
+    /// (gunicorn: 2 s), so that a POST never meets a closing connection.
+    pub idle_timeout: Duration,
+}
+
+/// A server's address: what is left of a URL without path, user, query and fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Whether the URL was `https`.
+    pub tls: bool,
+    /// Host name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// TCP port, the scheme's own where the URL names none.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// Returns `host:port` for a `Host` header: brackets around IPv6, no default port.
+    pub fn authority(&self) -> String {
+        let default = if self.tls { 443 } else { 80 };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == default {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+/// The URL again, without a trailing slash.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
+    }
+}
+
+impl UpstreamConfig {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (ms, minute) = (Duration::from_millis(1), Duration::from_secs(60));
+        let url = reader.required(
+            "upstream.url",
+            "set upstream.url to the Dify API, e.g. \"http://127.0.0.1:5001\"",
+            endpoint,
+        );
+        let web_url = reader.optional("upstream.web_url", endpoint);
+        let connect_timeout = reader.value("upstream.connect_timeout", duration(ms..=minute));
+        let read_timeout = reader.value("upstream.read_timeout", duration(ms..=minute * 1_440));
+        let keepalive = reader.value("upstream.keepalive", integer(1..=100_000));
+        let idle_timeout = reader.value("upstream.idle_timeout", duration(ms..=minute * 60));
+        Some(Self {
+            url: url?,
+            web_url,
+            connect_timeout,
+            read_timeout,
+            keepalive,
+            idle_timeout,
+        })
+    }
+}
+
+/// Parses a URL that names a server and nothing on it.
+pub(crate) fn endpoint(value: &Value) -> Parsed<Endpoint> {
+    let need = "an http:// or https:// URL of a server, without user, path or query";
+    let url = http_url(value).map_err(|mismatch| Mismatch {
+        need: need.to_owned(),
+        ..mismatch
+    })?;
+    let host = match url.host() {
+        Some(Host::Domain(name)) => name.to_owned(),
+        Some(Host::Ipv4(address)) => address.to_string(),
+        Some(Host::Ipv6(address)) => address.to_string(),
+        None => return Err(Mismatch::showing(value, need)),
+    };
+    match url.port_or_known_default() {
+        Some(port) if port > 0 && matches!(url.path(), "" | "/") => Ok(Endpoint {
+            tls: url.scheme() == "https",
+            host,
+            port,
+        }),
+        _ => Err(Mismatch::showing(value, need)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Endpoint, String> {
+        endpoint(&Value::Text(url.into())).map_err(|m| m.got.unwrap_or_default())
+    }
+
+    #[test]
+    fn urls_lose_brackets_and_gain_ports() {
+        for (url, host, port, authority) in [
+            ("http://127.0.0.1:5001", "127.0.0.1", 5001, "127.0.0.1:5001"),
+            ("http://api_1/", "api_1", 80, "api_1"),
+            ("https://Dify.example", "dify.example", 443, "dify.example"),
+            ("https://[::1]:8443", "::1", 8443, "[::1]:8443"),
+        ] {
+            let endpoint = parse(url).unwrap();
+
+            assert_eq!((endpoint.host.as_str(), endpoint.port), (host, port));
+            assert_eq!(endpoint.authority(), authority);
+            assert_eq!(endpoint.tls, url.starts_with("https"));
+        }
+    }
+
+    #[test]
+    fn urls_that_name_more_than_a_server_are_refused() {
+        for url in [
+            "127.0.0.1:5001",
+            "ftp://host",
+            "http://host/console",
+            "http://host?x=1",
+            "http://host#x",
+            "http://",
+            "http://host:0",
+        ] {
+            assert!(parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        let got = parse("http://user:hunter2@host").unwrap_err();
+
+        assert!(!got.contains("hunter2"), "{got}");
+    }
+}

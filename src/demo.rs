@@ -1,0 +1,218 @@
+//! `difygate demo`: the gateway with nothing installed.
+//!
+//! The stores are in memory, the upstream is a small stand-in for Dify, and one account has a
+//! token that is valid, one that is expired and one that is revoked. Everything else is the
+//! gateway as it ships.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
+use crate::{
+    app::{self, App, StoreSet},
+    cli,
+    clock::Clock,
+    config::{self, Environment},
+    entropy::{Entropy, OsEntropy},
+    health::Health,
+    store::{
+        AccountStatus, TokenRecord,
+        embedded::{EmbeddedCache, EmbeddedTokens},
+    },
+    telemetry,
+    token::{BearerToken, TokenKind},
+};
+
+mod stand_in;
+
+/// Life of the demo's valid token, as long as Dify's own default.
+const TOKEN_LIFE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Runs the demo until `stop` completes.
+///
+/// # Errors
+///
+/// When an address cannot be bound.
+pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let upstream = stand_in::start().await?;
+    let config = config::load(
+        Some(("the demo", &configuration(options, upstream))),
+        &Environment::default(),
+    )?
+    .config;
+    telemetry::init(&config.log)?;
+
+    let clock = app::system_clock();
+    let health = Health::new(&clock);
+    let tokens = EmbeddedTokens::new(Arc::clone(&clock));
+    let seeded = seed(&tokens, &*clock, &OsEntropy);
+    let cache = EmbeddedCache::new(Arc::clone(&clock));
+    let stores = StoreSet::embedded(Arc::new(tokens), Arc::new(cache), &health);
+    let app = App::build(&config, clock, health, stores)
+        .await
+        .context("use --listen and --admin-listen to name other addresses (port 0: any)")?;
+    let gateway = *app.addresses().first().context("one listener")?;
+    let guide = guide(gateway, app.admin_address(), &seeded);
+    io::stdout().write_all(guide.as_bytes())?;
+    app.run(stop).await;
+    Ok(())
+}
+
+/// The three tokens of the demo's account, in plain text: they exist nowhere else.
+struct Seeded {
+    valid: String,
+    expired: String,
+    revoked: String,
+}
+
+fn seed(tokens: &EmbeddedTokens, clock: &dyn Clock, entropy: &dyn Entropy) -> Seeded {
+    let account = random_id(entropy);
+    let issue = |life: Option<Duration>, revoked: bool| {
+        let mut secret = [0; 32];
+        entropy.fill(&mut secret);
+        let kind = TokenKind::Account;
+        let text = format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(secret));
+        let now = clock.now();
+        let id = random_id(entropy);
+        if let Ok(token) = BearerToken::parse(text.as_bytes()) {
+            tokens.insert(
+                token.hash(),
+                TokenRecord {
+                    id,
+                    prefix: kind.prefix().to_owned(),
+                    subject_email: "ada@example.com".to_owned(),
+                    subject_issuer: Some("dify:account".to_owned()),
+                    account_id: Some(account),
+                    account_status: Some(AccountStatus::Usable),
+                    client_id: "difyctl".to_owned(),
+                    expires_at: life.map_or(now, |life| now.plus(life)),
+                    expired: false,
+                },
+            );
+        }
+        if revoked {
+            tokens.revoke(id);
+        }
+        text
+    };
+    Seeded {
+        valid: issue(Some(TOKEN_LIFE), false),
+        expired: issue(None, false),
+        revoked: issue(Some(TOKEN_LIFE), true),
+    }
+}
+
+fn random_id(entropy: &dyn Entropy) -> Uuid {
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// The configuration of a gateway whose stores are replaced.
+fn configuration(options: &cli::Demo, upstream: SocketAddr) -> String {
+    let mut secret = [0; 32];
+    OsEntropy.fill(&mut secret);
+    let secret = URL_SAFE_NO_PAD.encode(secret);
+    let cli::Demo {
+        listen,
+        admin_listen,
+    } = options;
+    format!(
+        r#"
+[server]
+listen = ["{listen}"]
+[admin]
+listen = "{admin_listen}"
+[upstream]
+url = "http://{upstream}"
+[dify]
+secret_key = "{secret}"
+[postgres]
+host = "embedded"
+[redis]
+host = "embedded"
+[forward]
+identity = "headers"
+[log]
+format = "text"
+access = "all"
+"#
+    )
+}
+
+/// What to try, as lines that can be copied, each with what it should answer.
+fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> String {
+    let mut guide = format!(
+        "difygate demo: http://{gateway} in front of a stand-in for Dify. Ctrl-C ends it.\n\n"
+    );
+    let bearer = |token: &str| format!("-H 'Authorization: Bearer {token}'");
+    let (valid, expired, revoked) = (
+        bearer(&tokens.valid),
+        bearer(&tokens.expired),
+        bearer(&tokens.revoked),
+    );
+    let mut steps = vec![
+        (
+            "200: the echo of a request, with the headers that the upstream received",
+            format!("curl -i {valid} http://{gateway}/openapi/v1/apps"),
+        ),
+        (
+            "401: an expired token",
+            format!("curl -i {expired} http://{gateway}/openapi/v1/apps"),
+        ),
+        (
+            "401: a revoked token",
+            format!("curl -i {revoked} http://{gateway}/openapi/v1/apps"),
+        ),
+        (
+            "401: no token; the message says so",
+            format!("curl -i http://{gateway}/openapi/v1/apps"),
+        ),
+        (
+            "400: a path with two readings",
+            format!("curl -i --path-as-is {valid} http://{gateway}/openapi/v1/apps/%2e%2e/x"),
+        ),
+        (
+            "404: what is never proxied",
+            format!("curl -i http://{gateway}/inner/api/x"),
+        ),
+        (
+            "200: an identity that the client made up does not arrive",
+            format!(
+                "curl -i {valid} -H 'X_Dify-Subject.Email: eve@example.com' http://{gateway}/openapi/v1/apps"
+            ),
+        ),
+        (
+            "200: five events, one every 300 ms, as they are sent",
+            format!("curl -iN {valid} -X POST http://{gateway}/openapi/v1/apps/1/run"),
+        ),
+        (
+            "101: a WebSocket, whose first frame says hello (curl stops after 2 s)",
+            format!(
+                "curl -iN --http1.1 -m 2 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: ZGlmeWdhdGUgZGVtbyBrZXk=' http://{gateway}/socket.io/ --output -"
+            ),
+        ),
+    ];
+    if let Some(admin) = admin {
+        steps.push((
+            "200: postgres, redis and upstream, each up",
+            format!("curl -i http://{admin}/readyz"),
+        ));
+        steps.push((
+            "200: what was counted",
+            format!("curl -s http://{admin}/metrics | grep -v '^#'"),
+        ));
+    }
+    for (answer, command) in steps {
+        let _ = writeln!(guide, "# {answer}\n{command}\n");
+    }
+    guide
+}

@@ -1,0 +1,347 @@
+//! The proxy: pingora's phases, each a few lines, calling into the layers below.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header;
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::RequestHeader,
+    protocols::http::ServerSession,
+    proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::HttpPeer,
+};
+
+use crate::{
+    audit::AuditEvent,
+    check::{Hit, TokenChecker, Verdict},
+    clock::Clock,
+    config::{AccessLog, Config, ForwardAuthorization},
+    http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
+    jws::KeySet,
+    metrics::{Metrics, Outcome},
+    route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
+    token::{self, BearerToken},
+};
+
+mod access;
+mod ctx;
+mod forward;
+mod framing;
+mod respond;
+mod upstream;
+
+pub use ctx::{Ctx, RequestIds};
+pub use upstream::{Backend, Backends};
+
+/// The gateway's settings that requests look at.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    tokens_enabled: bool,
+    max_header_bytes: usize,
+    /// Whole seconds, as pingora counts them.
+    idle_seconds: u64,
+    forward: crate::config::ForwardConfig,
+    access: AccessLog,
+}
+
+impl Settings {
+    /// Takes what is needed from the configuration.
+    pub fn from_config(config: &Config) -> Self {
+        Self {
+            tokens_enabled: config.tokens.enabled,
+            max_header_bytes: config.server.max_header_bytes,
+            idle_seconds: config.server.idle_timeout.as_secs().max(1),
+            forward: config.forward.clone(),
+            access: config.log.access,
+        }
+    }
+}
+
+/// The proxy's collaborators.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Settings.
+    pub settings: Settings,
+    /// Which rule applies.
+    pub routes: RouteTable,
+    /// Who may pass.
+    pub checker: Arc<TokenChecker>,
+    /// Where to.
+    pub backends: Arc<Backends>,
+    /// Whose word is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// What identities are signed with.
+    pub keys: Arc<KeySet>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What requests are called.
+    pub request_ids: RequestIds,
+}
+
+/// What becomes of a request.
+enum Next {
+    /// It goes on to the upstream.
+    Forward,
+    /// The gateway answers.
+    Answer(Reply),
+}
+
+impl Gateway {
+    /// Judges a request by its header section.
+    async fn judge(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
+        framing::check(session, self.settings.max_header_bytes)?;
+        let head = session.req_header();
+        let path = CanonicalPath::parse(head.raw_path())?;
+        match self.routes.decide(&path, &head.method)? {
+            Decision::Local(_) => {
+                ctx.local = true;
+                // Served from the device-flow release on; until then it is nobody's.
+                Err(Rejection::NotFound)
+            }
+            Decision::LocalOptions(endpoint) => {
+                ctx.local = true;
+                Ok(Next::Answer(options(endpoint)))
+            }
+            Decision::MethodNotAllowed(endpoint) => {
+                ctx.local = true;
+                Err(Rejection::MethodNotAllowed(endpoint))
+            }
+            Decision::Deny => Err(Rejection::NotFound),
+            Decision::Pass {
+                upstream,
+                refuse_user_level,
+            } => {
+                let authorization = one_authorization(head)?;
+                if refuse_user_level && authorization.is_some_and(token::is_user_level) {
+                    return Err(Rejection::InvalidToken);
+                }
+                ctx.backend = Some(Arc::clone(self.backends.of(upstream)));
+                Ok(Next::Forward)
+            }
+            Decision::Bearer(rule) => {
+                let (kind, hash) = {
+                    let value = one_authorization(head)?.ok_or(Rejection::BearerRequired)?;
+                    let token = BearerToken::from_authorization(value)?;
+                    (token.kind(), token.hash())
+                };
+                if !self.settings.tokens_enabled {
+                    return Err(Rejection::BearerDisabled);
+                }
+                let entry = match self.checker.look_up(&hash) {
+                    Hit::Live(entry) => entry,
+                    Hit::Refused => return Err(Rejection::InvalidToken),
+                    Hit::Miss => match self.checker.resolve(kind, hash).await? {
+                        Verdict::Live(entry) => entry,
+                        Verdict::Refused => return Err(Rejection::InvalidToken),
+                    },
+                };
+                if entry.context.subject.kind() != kind {
+                    return Err(Rejection::InvalidToken);
+                }
+                if let Err(refusal) = authorize(rule, kind) {
+                    if refusal == Rejection::WrongSurface {
+                        AuditEvent::WrongSurfaceDenied {
+                            token_id: entry.context.token_id,
+                            kind,
+                            client_id: entry.context.client_id.as_deref(),
+                            method: head.method.as_str(),
+                            path: path.as_str(),
+                            request_id: ctx.request_id(),
+                        }
+                        .emit();
+                    }
+                    return Err(refusal);
+                }
+                ctx.principal = Some(entry);
+                ctx.guarded = true;
+                ctx.backend = Some(Arc::clone(self.backends.of(&rule.upstream)));
+                Ok(Next::Forward)
+            }
+        }
+    }
+
+    /// Turns pingora's error into a refusal, or `None` when nobody is left to be told.
+    fn rejection_of(error: &Error) -> Option<Rejection> {
+        match (error.esource(), error.etype()) {
+            (
+                ErrorSource::Downstream,
+                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+            ) => None,
+            (ErrorSource::Downstream, _) => Some(Rejection::Malformed(Malformed::Body)),
+            (
+                _,
+                ErrorType::ConnectTimedout
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::ReadTimedout
+                | ErrorType::WriteTimedout,
+            ) => Some(Rejection::GatewayTimeout),
+            (ErrorSource::Upstream, _) => Some(Rejection::BadGateway),
+            (ErrorSource::Internal | ErrorSource::Unset, etype) => match etype {
+                ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::SocketError => Some(Rejection::BadGateway),
+                ErrorType::InvalidHTTPHeader => Some(Rejection::Malformed(Malformed::Connection)),
+                _ => Some(Rejection::Internal),
+            },
+        }
+    }
+}
+
+/// Checks a token's kind and scope against a rule; done at every request, cached or not.
+fn authorize(rule: &BearerRule, kind: token::TokenKind) -> Result<(), Rejection> {
+    if !rule.accept.contains(&kind) {
+        return Err(Rejection::WrongSurface);
+    }
+    match rule.scope {
+        Some(scope) if !kind.permits(scope) => Err(Rejection::InsufficientScope(scope)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the one `Authorization` value there may be.
+fn one_authorization(head: &RequestHeader) -> Result<Option<&[u8]>, Rejection> {
+    let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Rejection::Malformed(Malformed::SeveralAuthorization));
+    }
+    Ok(first.map(header::HeaderValue::as_bytes))
+}
+
+fn options(endpoint: LocalEndpoint) -> Reply {
+    Reply::empty(http::StatusCode::OK).with("Allow", endpoint.allow())
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::begin(
+            self.request_ids.next(),
+            self.clock.monotonic(),
+            &self.metrics,
+        )
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        keep_alive(session, self.settings.idle_seconds);
+        ctx.client = self.identify(session, ctx);
+        let reply = match self.judge(session, ctx).await {
+            Ok(Next::Forward) => {
+                forward::disarm_connection(session);
+                return Ok(false);
+            }
+            Ok(Next::Answer(reply)) => {
+                ctx.outcome = Outcome::Local;
+                reply
+            }
+            Err(rejection) => {
+                ctx.reject(&rejection, &self.metrics);
+                if rejection.closes_connection() {
+                    session.set_keepalive(None);
+                }
+                rejection.reply()
+            }
+        };
+        respond::send(session, ctx, reply).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        let backend = ctx.backend.as_ref().ok_or_else(|| {
+            Error::explain(
+                ErrorType::InternalError,
+                "a forwarded request has a backend",
+            )
+        })?;
+        // Upgrades belong to the pass rows; a bearer row speaks plain HTTP.
+        backend.peer(ctx.guarded)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if ctx.guarded && self.settings.forward.authorization == ForwardAuthorization::Strip {
+            upstream.remove_header(&header::AUTHORIZATION);
+        }
+        self.rewrite(session, upstream, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut pingora::http::ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.outcome = Outcome::Forwarded;
+        ctx.status = response.status.as_u16();
+        Ok(())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
+        let rejection = Self::rejection_of(error).filter(|_| session.response_written().is_none());
+        let Some(rejection) = rejection else {
+            ctx.outcome = Outcome::Aborted;
+            return FailToProxy {
+                error_code: 0,
+                can_reuse_downstream: false,
+            };
+        };
+        ctx.reject(&rejection, &self.metrics);
+        if let Some(backend) = &ctx.backend
+            && rejection == Rejection::BadGateway
+        {
+            backend.suspect();
+        }
+        session.set_keepalive(None);
+        let reply = rejection.reply();
+        let error_code = reply.status().as_u16();
+        if let Err(error) = respond::send(session, ctx, reply).await {
+            tracing::debug!(%error, "the client was gone before it could be answered");
+        }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        let took = self.clock.monotonic().since(ctx.began);
+        self.metrics.request(ctx.outcome);
+        self.metrics.request_duration.observe(took.as_secs_f64());
+        access::log(self.settings.access, session, error, ctx, took);
+    }
+
+    /// Failures are logged once, in the access line, by [`ProxyHttp::logging`].
+    fn suppress_error_log(&self, _: &Session, _: &Ctx, _: &Error) -> bool {
+        true
+    }
+
+    /// The query stays out of every log: codes and assertions travel in it.
+    fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
+        format!("{} {}", session.req_header().method, ctx.request_id())
+    }
+}
+
+/// Gives an idle connection an end.
+///
+/// pingora would keep it for ever (`Some(0)`), once a request has been read. Where it has switched
+/// keep-alive off, by `None`, it has a reason that must stand.
+fn keep_alive(session: &mut ServerSession, idle_seconds: u64) {
+    if session.get_keepalive() == Some(0) {
+        session.set_keepalive(Some(idle_seconds));
+    }
+}

@@ -1,0 +1,68 @@
+//! One line for each request, where `log.access` wants one. Never the query: codes and assertions
+//! travel in it.
+
+use std::time::Duration;
+
+use pingora::{Error, proxy::Session};
+
+use super::Ctx;
+use crate::config::AccessLog;
+
+/// Writes the line.
+pub(super) fn log(
+    wanted: AccessLog,
+    session: &Session,
+    error: Option<&Error>,
+    ctx: &Ctx,
+    took: Duration,
+) {
+    let wanted = match wanted {
+        AccessLog::Off => false,
+        AccessLog::Errors => ctx.status >= 400 || ctx.status == 0 || error.is_some(),
+        AccessLog::All => true,
+    };
+    if !wanted {
+        return;
+    }
+    let head = session.req_header();
+    let path = String::from_utf8_lossy(head.raw_path());
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let client = ctx.client.map(tracing::field::display);
+    let token_id = ctx
+        .principal
+        .as_ref()
+        .map(|entry| tracing::field::display(entry.context.token_id));
+    let duration_ms = took.as_secs_f64() * 1_000.0;
+    // The kind of failure alone: pingora's full text may quote what a client sent.
+    let error = error.map(|error| {
+        tracing::field::display(format!(
+            "{}: {}",
+            error.esource().as_str(),
+            error.etype().as_str()
+        ))
+    });
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "access",
+                request_id = ctx.request_id(),
+                method = head.method.as_str(),
+                path,
+                status = ctx.status,
+                outcome = ctx.outcome.as_str(),
+                reason = ctx.reason,
+                client,
+                token_id,
+                duration_ms,
+                error,
+                "request"
+            )
+        };
+    }
+    // 4xx is traffic, not a fault; 5xx is a fault, whosever.
+    if ctx.status >= 500 {
+        line!(warn);
+    } else {
+        line!(info);
+    }
+}

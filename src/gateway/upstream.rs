@@ -1,0 +1,200 @@
+//! Where requests go on to: resolved ahead of time, so that no request waits for DNS.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _},
+};
+use tokio::{net::TcpStream, sync::Notify, time::timeout};
+
+use crate::{
+    config::{Config, Endpoint, UpstreamConfig},
+    health::Dependency,
+    route::Upstream,
+};
+
+/// How often names are resolved again and the API is tried: DNS answers change slowly, and a
+/// connection a second would be noise in a small Dify's worker.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often that is done while the API is down or its name does not resolve.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// One upstream.
+#[derive(Debug)]
+pub struct Backend {
+    endpoint: Endpoint,
+    settings: UpstreamConfig,
+    peers: RwLock<Vec<HttpPeer>>,
+    turn: AtomicUsize,
+    suspect: Notify,
+    /// Kept for the API alone: `/readyz` speaks of one upstream.
+    health: Option<Arc<Dependency>>,
+}
+
+impl Backend {
+    fn new(
+        endpoint: Endpoint,
+        settings: UpstreamConfig,
+        health: Option<Arc<Dependency>>,
+    ) -> Arc<Self> {
+        let backend = Self {
+            endpoint,
+            settings,
+            peers: RwLock::default(),
+            turn: AtomicUsize::new(0),
+            suspect: Notify::new(),
+            health,
+        };
+        if let Ok(address) = backend.endpoint.host.parse::<IpAddr>() {
+            backend.set_addresses(&[SocketAddr::new(address, backend.endpoint.port)]);
+        }
+        Arc::new(backend)
+    }
+
+    /// Returns the peer for one request, taking turns where there are several.
+    ///
+    /// # Errors
+    ///
+    /// While the name does not resolve.
+    pub(super) fn peer(&self, guarded: bool) -> Result<Box<HttpPeer>> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let turn = match peers.len() {
+            0 => {
+                let mut error = Error::explain(
+                    ErrorType::ConnectError,
+                    "the upstream's name has not been resolved",
+                );
+                error.esource = ErrorSource::Upstream;
+                return Err(error);
+            }
+            1 => 0,
+            several => self.turn.fetch_add(1, Ordering::Relaxed) % several,
+        };
+        let mut peer = Box::new(peers[turn].clone());
+        if guarded {
+            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        }
+        Ok(peer)
+    }
+
+    /// Asks for the next probe at once: a request has met a failure.
+    pub(super) fn suspect(&self) {
+        self.suspect.notify_one();
+    }
+
+    /// Resolves the name and tries to connect; the outcome is in the dependency's health.
+    pub async fn refresh(&self) -> bool {
+        let outcome = self.try_refresh().await;
+        if let Some(health) = &self.health {
+            match &outcome {
+                Ok(()) => health.up(),
+                Err(error) => health.down(error),
+            }
+        }
+        outcome.is_ok()
+    }
+
+    /// Refreshes for ever.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        loop {
+            let interval = if self.refresh().await {
+                REFRESH_INTERVAL
+            } else {
+                RETRY_INTERVAL
+            };
+            let _ = timeout(interval, self.suspect.notified()).await;
+        }
+    }
+
+    async fn try_refresh(&self) -> std::io::Result<()> {
+        let target = (self.endpoint.host.as_str(), self.endpoint.port);
+        let limit = self.settings.connect_timeout;
+        if self.endpoint.host.parse::<IpAddr>().is_err() {
+            let resolved = timeout(limit, tokio::net::lookup_host(target)).await??;
+            let addresses: Vec<SocketAddr> = resolved.collect();
+            self.set_addresses(&addresses);
+        }
+        if self.health.is_some() {
+            timeout(limit, TcpStream::connect(target)).await??;
+        }
+        Ok(())
+    }
+
+    fn set_addresses(&self, addresses: &[SocketAddr]) {
+        let peers = addresses.iter().map(|address| self.peer_at(*address));
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = peers.collect();
+    }
+
+    fn peer_at(&self, address: SocketAddr) -> HttpPeer {
+        // pingora skips verification when the name is empty; a host never is.
+        let mut peer = HttpPeer::new(address, self.endpoint.tls, self.endpoint.host.clone());
+        let settings = &self.settings;
+        if let Some(options) = peer.get_mut_peer_options() {
+            options.connection_timeout = Some(settings.connect_timeout);
+            options.total_connection_timeout = Some(settings.connect_timeout);
+            options.read_timeout = Some(settings.read_timeout);
+            options.write_timeout = Some(settings.read_timeout);
+            options.idle_timeout = Some(settings.idle_timeout);
+        }
+        peer
+    }
+}
+
+/// Every upstream there is.
+#[derive(Debug)]
+pub struct Backends {
+    api: Arc<Backend>,
+    web: Arc<Backend>,
+    others: HashMap<Endpoint, Arc<Backend>>,
+}
+
+impl Backends {
+    /// Builds what the configuration names.
+    pub fn from_config(config: &Config, health: Arc<Dependency>) -> Self {
+        let settings = &config.upstream;
+        let api = Backend::new(settings.url.clone(), settings.clone(), Some(health));
+        let web = match &settings.web_url {
+            Some(url) => Backend::new(url.clone(), settings.clone(), None),
+            None => Arc::clone(&api),
+        };
+        let others = config
+            .routes
+            .iter()
+            .filter_map(|rule| match Upstream::from(&rule.upstream) {
+                Upstream::Other(endpoint) => {
+                    let backend = Backend::new(endpoint.clone(), settings.clone(), None);
+                    Some((endpoint, backend))
+                }
+                Upstream::Api | Upstream::Web => None,
+            })
+            .collect();
+        Self { api, web, others }
+    }
+
+    /// Returns the upstream that a rule names.
+    pub(super) fn of(&self, upstream: &Upstream) -> &Arc<Backend> {
+        match upstream {
+            Upstream::Api => &self.api,
+            Upstream::Web => &self.web,
+            Upstream::Other(endpoint) => self.others.get(endpoint).unwrap_or(&self.api),
+        }
+    }
+
+    /// Returns all of them, each once.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let web = (!Arc::ptr_eq(&self.web, &self.api)).then_some(&self.web);
+        std::iter::once(&self.api)
+            .chain(web)
+            .chain(self.others.values())
+    }
+}

@@ -1,0 +1,244 @@
+//! What is known about the three things the gateway depends on.
+//!
+//! Each has a state and the time since when; a change is logged once, here, and nowhere else.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+};
+
+use crate::clock::{Clock, Timestamp};
+
+/// Something outside this process that requests need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DependencyName {
+    /// The truth about tokens.
+    Postgres,
+    /// The shared cache.
+    Redis,
+    /// The Dify API.
+    Upstream,
+}
+
+impl DependencyName {
+    /// Returns the name in logs, metrics and `/readyz`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Whether a dependency answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nobody has asked yet.
+    Unknown,
+    /// The last contact succeeded.
+    Up,
+    /// The last contact failed.
+    Down,
+}
+
+impl State {
+    /// Returns the state's name in `/readyz`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// One dependency's state, kept by whoever talks to it.
+#[derive(Debug)]
+pub struct Dependency {
+    name: DependencyName,
+    clock: Arc<dyn Clock>,
+    state: Mutex<(State, Timestamp)>,
+}
+
+impl Dependency {
+    /// Starts with nothing known.
+    pub fn new(name: DependencyName, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let since = clock.now();
+        Arc::new(Self {
+            name,
+            clock,
+            state: Mutex::new((State::Unknown, since)),
+        })
+    }
+
+    /// Returns the state and the time since when it holds.
+    pub fn state(&self) -> (State, Timestamp) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns which dependency this is.
+    pub const fn name(&self) -> DependencyName {
+        self.name
+    }
+
+    /// Tells that a contact succeeded.
+    pub fn up(&self) {
+        if self.change(State::Up) {
+            tracing::info!(dependency = self.name.as_str(), "dependency is up");
+        }
+    }
+
+    /// Tells that a contact failed, and how.
+    pub fn down(&self, error: &dyn std::error::Error) {
+        if self.change(State::Down) {
+            tracing::warn!(
+                dependency = self.name.as_str(),
+                error = %Chain(error),
+                "dependency is down"
+            );
+        }
+    }
+
+    /// Returns whether the state was another one before.
+    fn change(&self, to: State) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = state.0 != to;
+        if changed {
+            *state = (to, self.clock.now());
+        }
+        changed
+    }
+}
+
+/// The whole process's condition, as `/readyz` tells it.
+#[derive(Debug)]
+pub struct Health {
+    /// Postgres.
+    pub postgres: Arc<Dependency>,
+    /// Redis.
+    pub redis: Arc<Dependency>,
+    /// The Dify API.
+    pub upstream: Arc<Dependency>,
+    draining: AtomicBool,
+}
+
+/// What a load balancer should make of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Everything is up.
+    Ready,
+    /// Some requests cannot be served, but others can: traffic should keep coming, since every
+    /// replica shares the same stores and would be just as affected.
+    Degraded,
+    /// No request can be served: the upstream is away, or neither store can judge a token.
+    Unavailable,
+    /// The process has been told to stop.
+    Draining,
+}
+
+impl Readiness {
+    /// Returns the name in `/readyz`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Unavailable => "unavailable",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// Tells whether traffic should come here.
+    pub const fn accepts_traffic(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded)
+    }
+}
+
+impl Health {
+    /// Starts with nothing known about anything.
+    pub fn new(clock: &Arc<dyn Clock>) -> Arc<Self> {
+        let dependency = |name| Dependency::new(name, Arc::clone(clock));
+        Arc::new(Self {
+            postgres: dependency(DependencyName::Postgres),
+            redis: dependency(DependencyName::Redis),
+            upstream: dependency(DependencyName::Upstream),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns every dependency.
+    pub fn dependencies(&self) -> [&Dependency; 3] {
+        [&self.postgres, &self.redis, &self.upstream]
+    }
+
+    /// Makes `/readyz` refuse from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Tells whether the process has been told to stop.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Sums the states up.
+    pub fn readiness(&self) -> Readiness {
+        if self.is_draining() {
+            return Readiness::Draining;
+        }
+        let [postgres, redis, upstream] = self.dependencies().map(|d| d.state().0 == State::Up);
+        match (upstream, postgres, redis) {
+            (true, true, true) => Readiness::Ready,
+            (true, true, false) | (true, false, true) => Readiness::Degraded,
+            (false, _, _) | (true, false, false) => Readiness::Unavailable,
+        }
+    }
+}
+
+/// Displays an error with its causes, outermost first.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a dyn std::error::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn health() -> Arc<Health> {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(0)));
+        Health::new(&clock)
+    }
+
+    #[test]
+    fn one_store_down_degrades_and_both_make_unavailable() {
+        let (health, error) = (health(), std::io::Error::other("gone"));
+        assert_eq!(health.readiness(), Readiness::Unavailable);
+        health.dependencies().iter().for_each(|d| d.up());
+        assert_eq!(health.readiness(), Readiness::Ready);
+        health.postgres.down(&error);
+        assert_eq!(health.readiness(), Readiness::Degraded);
+        health.redis.down(&error);
+        assert_eq!(health.readiness(), Readiness::Unavailable);
+    }
+
+    #[test]
+    fn draining_beats_everything() {
+        let health = health();
+        health.dependencies().iter().for_each(|d| d.up());
+        health.drain();
+        assert_eq!(health.readiness(), Readiness::Draining);
+        assert!(!health.readiness().accepts_traffic());
+    }
+}

@@ -1,0 +1,161 @@
+//! Arguments → telemetry → configuration → gateway → exit code.
+
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use difygate::{
+    app::{self, App, StartError, StoreSet},
+    cli::{Cli, Command, ConfigFile},
+    config::{self, Environment, Invalid, Loaded},
+    demo,
+    health::Health,
+    preflight, telemetry,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+/// The file that is read when none is named.
+const DEFAULT_CONFIG: &str = "config.toml";
+
+/// Exit code for what an operator has to put right: usage, or the configuration.
+const INVALID: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(file) => serve(&file),
+        Command::Check { config, connect } => check(&config, connect),
+        Command::Demo(options) => {
+            runtime(0).and_then(|runtime| runtime.block_on(demo::run(&options, stop_signal())))
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "difygate: {error:#}");
+            let invalid = error.is::<Invalid>()
+                || matches!(error.downcast_ref(), Some(StartError::Invalid(_)));
+            if invalid {
+                ExitCode::from(INVALID)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn serve(file: &ConfigFile) -> anyhow::Result<()> {
+    let Loaded {
+        config,
+        warnings,
+        not_in_force,
+    } = load(file)?;
+    telemetry::init(&config.log)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    for key in not_in_force {
+        tracing::warn!(key, "this key is set, but not yet in force in this release");
+    }
+    runtime(config.server.threads.get())?.block_on(async {
+        let clock = app::system_clock();
+        let health = Health::new(&clock);
+        let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
+        let app = App::build(&config, clock, health, stores).await?;
+        app.run(stop_signal()).await;
+        Ok(())
+    })
+}
+
+fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
+    let loaded = load(file)?;
+    let mut out = io::stdout();
+    for warning in &loaded.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    for key in &loaded.not_in_force {
+        writeln!(
+            out,
+            "note: {key} is set, but not yet in force in this release"
+        )?;
+    }
+    app::check_routes(&loaded.config)?;
+    writeln!(out, "the configuration is valid")?;
+    if connect {
+        let problems =
+            runtime(1)?.block_on(preflight::connect(&loaded.config, &app::system_clock()));
+        if !problems.is_empty() {
+            for problem in &problems {
+                writeln!(out, "{problem}")?;
+            }
+            anyhow::bail!("{} of what is needed is missing", problems.len());
+        }
+        writeln!(
+            out,
+            "postgres, redis and the upstream answer; nothing is missing"
+        )?;
+    }
+    Ok(())
+}
+
+/// Reads the configuration: a file that is named must be there, the default one need not be.
+fn load(file: &ConfigFile) -> anyhow::Result<Loaded> {
+    let path = match &file.config {
+        Some(path) => Some(path.as_path()),
+        None => Some(Path::new(DEFAULT_CONFIG)).filter(|path| path.exists()),
+    };
+    let text = path
+        .map(|path| {
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))
+                .map(|text| (path.display().to_string(), text))
+        })
+        .transpose()?;
+    let environment = Environment::from_pairs(std::env::vars());
+    let file = text
+        .as_ref()
+        .map(|(name, text)| (name.as_str(), text.as_str()));
+    Ok(config::load(file, &environment)?)
+}
+
+/// Builds the one runtime; 0 threads stands for one per CPU.
+fn runtime(threads: usize) -> anyhow::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder
+        .enable_all()
+        .build()
+        .context("no runtime could be started")
+}
+
+/// Completes when the process is asked to stop.
+async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut reload)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::quit()),
+        signal(SignalKind::hangup()),
+    ) else {
+        tracing::error!("no signal handler could be installed; only SIGKILL stops this process");
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = quit.recv() => return,
+            _ = reload.recv() => {
+                tracing::warn!("SIGHUP: reloading is not yet in force in this release");
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Every metric of the process, in a registry of its own.
+//!
+//! Names, help texts and labels are public: operators build dashboards on them. Labels come from
+//! enums only and every combination exists from the start, so that an alert can see a zero.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
+};
+
+use crate::health::{Health, State};
+
+/// Upper bounds of request durations in seconds. From what a refusal costs (well under a
+/// millisecond) over an ordinary API call to a blocking workflow run of minutes.
+const DURATION_BUCKETS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0, 300.0, 600.0,
+];
+
+/// Where the answer to a token check came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// This process's own map.
+    Local,
+    /// Redis.
+    Redis,
+    /// Postgres.
+    Postgres,
+}
+
+impl Tier {
+    const ALL: [Self; 3] = [Self::Local, Self::Redis, Self::Postgres];
+
+    /// Returns the label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Redis => "redis",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// How a request ended, by whose word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The gateway answered by itself.
+    Local,
+    /// The gateway refused.
+    Rejected,
+    /// The upstream answered.
+    Forwarded,
+    /// The client left, or the connection broke.
+    Aborted,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Local, Self::Rejected, Self::Forwarded, Self::Aborted];
+
+    /// Returns the label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Rejected => "rejected",
+            Self::Forwarded => "forwarded",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// A counter for each member of an enum, resolved once: counting costs one atomic addition.
+#[derive(Debug)]
+struct PerLabel<const N: usize>([IntCounter; N]);
+
+impl<const N: usize> PerLabel<N> {
+    fn new(vec: &IntCounterVec, labels: [&'static str; N]) -> Self {
+        Self(labels.map(|label| vec.with_label_values(&[label])))
+    }
+}
+
+/// The process's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: PerLabel<4>,
+    rejections: IntCounterVec,
+    checks: [PerLabel<2>; 3],
+    dependency_up: IntGaugeVec,
+    /// Requests being processed at this moment.
+    pub requests_in_flight: IntGauge,
+    /// Time from a request's head to its end, in seconds.
+    pub request_duration: Histogram,
+    /// Token checks that could not be decided.
+    pub checks_undecided: IntCounter,
+    /// Lookups made in Postgres.
+    pub postgres_lookups: IntCounter,
+    /// Fills that lost their lease, so that nothing was cached.
+    pub fills_lost: IntCounter,
+    /// Entries of Dify's that were used without asking Postgres, since Postgres was away.
+    pub unverified_entries_used: IntCounter,
+    /// Tokens held in the local map.
+    pub local_entries: IntGauge,
+    /// Refusals held in the local map.
+    pub local_refusals: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    #[expect(
+        clippy::expect_used,
+        reason = "names and labels are constants; a test builds them once"
+    )]
+    pub fn new() -> Self {
+        let registry = Registry::new_custom(Some("difygate".into()), None)
+            .expect("the namespace is a valid metric name");
+        let checks = counters(
+            &registry,
+            "token_checks_total",
+            "Token checks decided, by the tier that had the answer and the result.",
+            &["tier", "result"],
+        );
+        let requests = counters(
+            &registry,
+            "requests_total",
+            "Requests ended, by how.",
+            &["outcome"],
+        );
+        let rejections = counters(
+            &registry,
+            "rejections_total",
+            "Requests refused by the gateway itself, by reason.",
+            &["reason"],
+        );
+        let dependency_up = IntGaugeVec::new(
+            Opts::new(
+                "dependency_up",
+                "Whether the last contact succeeded: 1, or 0.",
+            ),
+            &["dependency"],
+        )
+        .expect("a constant name");
+        register(&registry, dependency_up.clone());
+        Self {
+            requests: PerLabel::new(&requests, Outcome::ALL.map(Outcome::as_str)),
+            checks: Tier::ALL.map(|tier| {
+                PerLabel(
+                    ["live", "refused"]
+                        .map(|result| checks.with_label_values(&[tier.as_str(), result])),
+                )
+            }),
+            rejections,
+            dependency_up,
+            requests_in_flight: gauge(
+                &registry,
+                "requests_in_flight",
+                "Requests being processed at this moment.",
+            ),
+            request_duration: histogram(
+                &registry,
+                "request_duration_seconds",
+                "Time from a request's head to its end.",
+            ),
+            checks_undecided: counter(
+                &registry,
+                "token_checks_undecided_total",
+                "Token checks that neither store could decide; answered 503.",
+            ),
+            postgres_lookups: counter(
+                &registry,
+                "token_postgres_lookups_total",
+                "Token lookups made in Postgres.",
+            ),
+            fills_lost: counter(
+                &registry,
+                "token_cache_fills_lost_total",
+                "Fills that found their lease gone, so that nothing was cached.",
+            ),
+            unverified_entries_used: counter(
+                &registry,
+                "token_cache_unverified_entries_used_total",
+                "Entries written by Dify that were used unverified while Postgres was away.",
+            ),
+            local_entries: gauge(
+                &registry,
+                "token_cache_local_entries",
+                "Live tokens held in the local map.",
+            ),
+            local_refusals: gauge(
+                &registry,
+                "token_cache_local_refusals",
+                "Refused tokens held in the local map.",
+            ),
+            registry,
+        }
+    }
+
+    /// Counts a request that has ended.
+    pub fn request(&self, outcome: Outcome) {
+        self.requests.0[outcome as usize].inc();
+    }
+
+    /// Counts a token check.
+    pub fn check(&self, tier: Tier, live: bool) {
+        self.checks[tier as usize].0[usize::from(!live)].inc();
+    }
+
+    /// Counts a refusal.
+    pub fn rejection(&self, reason: &'static str) {
+        self.rejections.with_label_values(&[reason]).inc();
+    }
+
+    /// Makes every reason exist before it first occurs.
+    pub fn know_rejections(&self, reasons: impl IntoIterator<Item = &'static str>) {
+        for reason in reasons {
+            self.rejections.with_label_values(&[reason]);
+        }
+    }
+
+    /// Writes everything in Prometheus's text format.
+    pub fn render(&self, health: &Health) -> String {
+        for dependency in health.dependencies() {
+            self.dependency_up
+                .with_label_values(&[dependency.name().as_str()])
+                .set(i64::from(dependency.state().0 == State::Up));
+        }
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "every name is a constant and registered once"
+)]
+fn register(registry: &Registry, collector: impl Collector + 'static) {
+    registry
+        .register(Box::new(collector))
+        .expect("no two metrics share a name");
+}
+
+#[expect(clippy::expect_used, reason = "names and labels are constants")]
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("a constant name");
+    register(registry, counters.clone());
+    counters
+}
+
+#[expect(clippy::expect_used, reason = "names are constants")]
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let counter = IntCounter::new(name, help).expect("a constant name");
+    register(registry, counter.clone());
+    counter
+}
+
+#[expect(clippy::expect_used, reason = "names are constants")]
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let gauge = IntGauge::new(name, help).expect("a constant name");
+    register(registry, gauge.clone());
+    gauge
+}
+
+#[expect(clippy::expect_used, reason = "names and buckets are constants")]
+fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
+    let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+    let histogram = Histogram::with_opts(options).expect("ascending buckets");
+    register(registry, histogram.clone());
+    histogram
+}

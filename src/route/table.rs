@@ -1,0 +1,390 @@
+//! The one route table.
+
+use http::Method;
+
+use super::{
+    path::{CanonicalPath, NotCanonical},
+    rule::{BearerRule, Class, LocalEndpoint, Upstream},
+};
+use crate::{
+    config::{Problem, RoutePolicy, RouteRule},
+    token::TokenKind,
+};
+
+const BOTH: &[TokenKind] = &[TokenKind::Account, TokenKind::ExternalSso];
+const ACCOUNT: &[TokenKind] = &[TokenKind::Account];
+const EXTERNAL: &[TokenKind] = &[TokenKind::ExternalSso];
+
+/// The base path of the device flow.
+const DEVICE: &str = "/openapi/v1/oauth/device/";
+
+/// The endpoints below [`DEVICE`], and whether the first generation of the API had them below
+/// `/v1/oauth/device/`, below `/console/api/oauth/device/` or elsewhere.
+const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 9] = [
+    ("code", LocalEndpoint::DeviceCode, Alias::V1),
+    ("token", LocalEndpoint::DeviceToken, Alias::V1),
+    ("approve", LocalEndpoint::DeviceApprove, Alias::Console),
+    ("deny", LocalEndpoint::DeviceDeny, Alias::Console),
+    (
+        "approve-external",
+        LocalEndpoint::ApproveExternal,
+        Alias::V1,
+    ),
+    ("lookup", LocalEndpoint::DeviceLookup, Alias::V1),
+    ("sso-initiate", LocalEndpoint::SsoInitiate, Alias::V1),
+    ("sso-complete", LocalEndpoint::SsoComplete, Alias::Elsewhere),
+    (
+        "approval-context",
+        LocalEndpoint::ApprovalContext,
+        Alias::V1,
+    ),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alias {
+    V1,
+    Console,
+    Elsewhere,
+}
+
+/// What the configuration says about the surfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surface {
+    /// Whether the paths of the first generation are served.
+    pub legacy_paths: bool,
+    /// Whether the enterprise branch exists at all.
+    pub enterprise: bool,
+}
+
+/// What to do with one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision<'t> {
+    /// The gateway answers by itself.
+    Local(LocalEndpoint),
+    /// OPTIONS on a local endpoint.
+    LocalOptions(LocalEndpoint),
+    /// A local endpoint, but not by this method.
+    MethodNotAllowed(LocalEndpoint),
+    /// A token is checked, then the request goes on.
+    Bearer(&'t BearerRule),
+    /// The request goes on unchecked.
+    Pass {
+        /// Where to.
+        upstream: &'t Upstream,
+        /// Whether a user-level token is refused here all the same.
+        refuse_user_level: bool,
+    },
+    /// 404; never forwarded.
+    Deny,
+}
+
+/// The rules, in the order in which they are tried.
+#[derive(Debug)]
+pub struct RouteTable {
+    surface: Surface,
+    configured: Vec<Rule>,
+    built_in: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    pattern: Pattern,
+    /// Empty: any.
+    methods: Vec<Method>,
+    class: Class,
+}
+
+/// Which paths a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    /// This path alone.
+    Exact(String),
+    /// This path and everything below; kept without a slash at the end.
+    AtAndBelow(String),
+    /// Everything below, but not the path itself; kept with its slash.
+    Below(String),
+}
+
+impl Pattern {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::AtAndBelow(base) => path
+                .strip_prefix(base.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Below(base) => path.starts_with(base.as_str()),
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text.strip_suffix("/*") {
+            Some(base) => Self::AtAndBelow(base.to_owned()),
+            None => Self::Exact(text.to_owned()),
+        }
+    }
+
+    /// Tells whether there is a path that both are about.
+    fn overlaps(&self, other: &Self) -> bool {
+        let (mine, theirs) = (self.root(), other.root());
+        match (self, other) {
+            (Self::Exact(path), _) => other.matches(path),
+            (_, Self::Exact(path)) => self.matches(path),
+            _ => below(mine, theirs) || below(theirs, mine),
+        }
+    }
+
+    fn root(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::AtAndBelow(path) => path,
+            Self::Below(path) => path.trim_end_matches('/'),
+        }
+    }
+}
+
+fn below(base: &str, path: &str) -> bool {
+    path.strip_prefix(base)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Rule {
+    fn matches(&self, path: &str, method: &Method) -> bool {
+        self.pattern.matches(path) && (self.methods.is_empty() || self.methods.contains(method))
+    }
+}
+
+impl RouteTable {
+    /// Builds the table.
+    ///
+    /// # Errors
+    ///
+    /// Every rule of the configuration that would open what is guarded and does not say
+    /// `unsafe = true`.
+    pub fn new(rules: &[RouteRule], surface: Surface) -> Result<Self, Vec<Problem>> {
+        let built_in = built_in(surface);
+        let mut problems = Vec::new();
+        let mut configured = Vec::with_capacity(rules.len());
+        for rule in rules {
+            let parsed = Rule {
+                pattern: Pattern::parse(&rule.pattern),
+                methods: rule.methods.clone(),
+                class: class_of(rule),
+            };
+            if !rule.allow_unsafe
+                && let Some(opened) = opened_by(&parsed, &built_in)
+            {
+                problems.push(Problem {
+                    key: "routes.policy".to_owned(),
+                    origin: Some(format!("line {}", rule.line)),
+                    got: Some(format!("{:?} for {}", rule.policy, rule.pattern)),
+                    need: format!(
+                        "a policy at least as strict as the built-in one of {}",
+                        opened.root()
+                    ),
+                    remedy: Some(
+                        "narrow `match`, or say `unsafe = true` if that is what you want"
+                            .to_owned(),
+                    ),
+                });
+            }
+            configured.push(parsed);
+        }
+        if problems.is_empty() {
+            Ok(Self {
+                surface,
+                configured,
+                built_in,
+            })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Decides about a request.
+    ///
+    /// # Errors
+    ///
+    /// [`NotCanonical::Ambiguous`] when a `;` parameter or a second layer of encoding would lead
+    /// to another decision.
+    pub fn decide(
+        &self,
+        path: &CanonicalPath<'_>,
+        method: &Method,
+    ) -> Result<Decision<'_>, NotCanonical> {
+        let decision = self.decide_str(path.as_str(), method);
+        if let Some(stripped) = path.without_parameters()
+            && (self.is_guarded(path.as_str(), method)
+                || self.is_guarded(stripped.as_str(), method))
+        {
+            return Err(NotCanonical::Ambiguous);
+        }
+        match path.second_reading() {
+            Some(Ok(second)) if self.decide_str(second.as_str(), method) != decision => {
+                Err(NotCanonical::Ambiguous)
+            }
+            Some(Err(_)) => Err(NotCanonical::Ambiguous),
+            _ => Ok(decision),
+        }
+    }
+
+    fn is_guarded(&self, path: &str, method: &Method) -> bool {
+        !matches!(self.decide_str(path, method), Decision::Pass { .. })
+    }
+
+    fn decide_str(&self, path: &str, method: &Method) -> Decision<'_> {
+        if let Some(local) = self.local(path) {
+            return match local {
+                _ if *method == Method::OPTIONS => Decision::LocalOptions(local),
+                _ if local.serves(method) => Decision::Local(local),
+                _ => Decision::MethodNotAllowed(local),
+            };
+        }
+        let rule = self
+            .configured
+            .iter()
+            .chain(&self.built_in)
+            .find(|rule| rule.matches(path, method));
+        match rule.map(|rule| &rule.class) {
+            // A preflight carries no token; the upstream answers it.
+            Some(Class::Bearer(rule)) if *method == Method::OPTIONS => Decision::Pass {
+                upstream: &rule.upstream,
+                refuse_user_level: false,
+            },
+            Some(Class::Bearer(rule)) => Decision::Bearer(rule),
+            Some(Class::Pass(upstream)) => Decision::Pass {
+                upstream,
+                refuse_user_level: path.starts_with("/v1/"),
+            },
+            Some(Class::Deny) => Decision::Deny,
+            None => Decision::Pass {
+                upstream: &Upstream::Api,
+                refuse_user_level: path.starts_with("/v1/"),
+            },
+        }
+    }
+
+    fn local(&self, path: &str) -> Option<LocalEndpoint> {
+        let device = |rest: &str, family: Option<Alias>| {
+            DEVICE_ENDPOINTS
+                .iter()
+                .find(|(name, _, alias)| *name == rest && family.is_none_or(|f| f == *alias))
+                .map(|(_, endpoint, _)| *endpoint)
+        };
+        if let Some(rest) = path.strip_prefix("/openapi/v1/") {
+            return match rest {
+                "account" => Some(LocalEndpoint::Account),
+                "account/sessions" => Some(LocalEndpoint::Sessions),
+                _ => match rest.strip_prefix("account/sessions/") {
+                    Some("self") => Some(LocalEndpoint::RevokeSelf),
+                    // What is not an id is answered here too: it is nobody's session.
+                    Some(id) if !id.is_empty() && !id.contains('/') => {
+                        Some(LocalEndpoint::RevokeSession)
+                    }
+                    _ => path
+                        .strip_prefix(DEVICE)
+                        .and_then(|rest| device(rest, None)),
+                },
+            };
+        }
+        if !self.surface.legacy_paths {
+            return None;
+        }
+        match path {
+            "/v1/me" => Some(LocalEndpoint::Account),
+            "/v1/oauth/authorizations/self" => Some(LocalEndpoint::RevokeSelf),
+            "/v1/device/sso-complete" => Some(LocalEndpoint::SsoComplete),
+            _ => path
+                .strip_prefix("/v1/oauth/device/")
+                .and_then(|rest| device(rest, Some(Alias::V1)))
+                .or_else(|| {
+                    path.strip_prefix("/console/api/oauth/device/")
+                        .and_then(|rest| device(rest, Some(Alias::Console)))
+                }),
+        }
+    }
+}
+
+/// The rows of `contract/surfaces.md` that are not local, in its order.
+fn built_in(surface: Surface) -> Vec<Rule> {
+    let any = |pattern, class| Rule {
+        pattern,
+        methods: Vec::new(),
+        class,
+    };
+    let get = |path: &str, class| Rule {
+        pattern: Pattern::Exact(path.to_owned()),
+        methods: vec![Method::GET, Method::HEAD],
+        class,
+    };
+    let at_and_below = |path: &str| Pattern::AtAndBelow(path.to_owned());
+    let bearer = |accept| {
+        Class::Bearer(BearerRule {
+            accept,
+            scope: None,
+            upstream: Upstream::Api,
+        })
+    };
+    let external_apps = if surface.enterprise {
+        bearer(EXTERNAL)
+    } else {
+        Class::Deny
+    };
+    vec![
+        // Unknown endpoints of the device flow are nobody's.
+        any(Pattern::Below(DEVICE.to_owned()), Class::Deny),
+        get("/openapi/v1/_health", Class::Pass(Upstream::Api)),
+        get("/openapi/v1/_version", Class::Pass(Upstream::Api)),
+        any(
+            at_and_below("/openapi/v1/permitted-external-apps"),
+            external_apps,
+        ),
+        any(at_and_below("/openapi/v1/apps"), bearer(ACCOUNT)),
+        any(at_and_below("/openapi/v1/workspaces"), bearer(ACCOUNT)),
+        any(Pattern::Below("/openapi/v1/".to_owned()), bearer(BOTH)),
+        any(at_and_below("/inner/api"), Class::Deny),
+        get("/device", Class::Pass(Upstream::Web)),
+    ]
+}
+
+fn class_of(rule: &RouteRule) -> Class {
+    let upstream = Upstream::from(&rule.upstream);
+    match rule.policy {
+        RoutePolicy::Deny => Class::Deny,
+        RoutePolicy::Pass => Class::Pass(upstream),
+        RoutePolicy::Bearer => Class::Bearer(BearerRule {
+            accept: match (
+                rule.accept.contains(&TokenKind::Account),
+                rule.accept.contains(&TokenKind::ExternalSso),
+            ) {
+                (true, false) => ACCOUNT,
+                (false, true) => EXTERNAL,
+                _ => BOTH,
+            },
+            scope: rule.scope,
+            upstream,
+        }),
+    }
+}
+
+/// Returns the first built-in row that `rule` would open.
+fn opened_by<'t>(rule: &Rule, built_in: &'t [Rule]) -> Option<&'t Pattern> {
+    built_in
+        .iter()
+        .filter(|row| row.pattern.overlaps(&rule.pattern))
+        .find(|row| weaker(&rule.class, &row.class))
+        .map(|row| &row.pattern)
+}
+
+fn weaker(rule: &Class, row: &Class) -> bool {
+    match (rule, row) {
+        (_, Class::Pass(_)) | (Class::Deny, _) => false,
+        (Class::Pass(_) | Class::Bearer(_), Class::Deny) | (Class::Pass(_), Class::Bearer(_)) => {
+            true
+        }
+        (Class::Bearer(rule), Class::Bearer(row)) => {
+            rule.accept.iter().any(|kind| !row.accept.contains(kind))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

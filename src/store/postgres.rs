@@ -1,0 +1,212 @@
+//! The truth in Postgres. This module and its children are the only ones that know SQL.
+
+use std::{fmt, str::FromStr as _, sync::Arc, time::Duration};
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_postgres::{
+    NoTls, Row,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+
+use super::StoreError;
+use crate::{
+    config::{PostgresConfig, PostgresTarget},
+    health::Dependency,
+};
+
+mod preflight;
+mod tokens;
+
+pub use preflight::Missing;
+pub use tokens::PgTokenStore;
+
+/// How often Postgres is asked for a sign of life.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a connection may be silent before the kernel asks the other side; the default of two
+/// hours would keep half-dead connections in the pool.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The name that `StoreError`s and the log use.
+const STORE: &str = "postgres";
+
+/// Settings that cannot make a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("postgres: {0}")]
+pub struct InvalidTarget(String);
+
+/// A bounded pool of connections, every use of which has a deadline.
+pub struct PostgresLink {
+    pool: Pool,
+    timeout: Duration,
+    health: Arc<Dependency>,
+}
+
+impl PostgresLink {
+    /// Prepares a pool; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// When the target cannot be understood.
+    pub fn new(
+        config: &PostgresConfig,
+        health: Arc<Dependency>,
+    ) -> Result<Arc<Self>, InvalidTarget> {
+        let manager = Manager::from_config(
+            target(&config.target, config.timeout)?,
+            NoTls,
+            ManagerConfig {
+                // Looks whether the connection is closed, without a round trip; what dies in
+                // between is retried once, see `read`.
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(config.pool_size)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(config.timeout),
+                create: Some(config.timeout),
+                recycle: Some(config.timeout),
+            })
+            .build()
+            .map_err(|error| InvalidTarget(error.to_string()))?;
+        Ok(Arc::new(Self {
+            pool,
+            timeout: config.timeout,
+            health,
+        }))
+    }
+
+    /// Asks once for a sign of life; the outcome is in the dependency's health.
+    pub async fn probe(&self) {
+        match self.ping().await {
+            Ok(()) => self.health.up(),
+            Err(error) => self.health.down(&error),
+        }
+    }
+
+    /// Probes for ever.
+    pub async fn keep_probing(self: Arc<Self>) {
+        loop {
+            self.probe().await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.run("SELECT 1", &[]).await.map(drop)
+    }
+
+    /// Runs a statement that may be run twice: a connection that turns out to be dead is replaced
+    /// and the statement sent again.
+    async fn read(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let whole = async {
+            match self.run(sql, params).await {
+                Err(StoreError::Unreachable { .. }) => self.run(sql, params).await,
+                outcome => outcome,
+            }
+        };
+        timeout(self.timeout, whole)
+            .await
+            .unwrap_or(Err(StoreError::TimedOut { store: STORE }))
+    }
+
+    /// Runs a statement on a pooled connection, all within `postgres.timeout`.
+    ///
+    /// It is sent unnamed and in one round trip, so that PgBouncer works in transaction mode.
+    async fn run(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let client = timeout_at(deadline, self.pool.get())
+            .await
+            .map_err(|_| StoreError::TimedOut { store: STORE })?
+            .map_err(|error| match error {
+                PoolError::Timeout(_) => StoreError::TimedOut { store: STORE },
+                PoolError::Backend(error) => classify(error),
+                other => unreachable(other),
+            })?;
+        let error = match timeout_at(deadline, client.query_typed(sql, params)).await {
+            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Err(error)) => classify(error),
+            Err(_) => StoreError::TimedOut { store: STORE },
+        };
+        if !matches!(error, StoreError::Rejected { .. }) {
+            // Dead, or still busy with the query: of no use to the next.
+            drop(Object::take(client));
+        }
+        Err(error)
+    }
+}
+
+/// A statement's parameters with their types.
+type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
+
+impl fmt::Debug for PostgresLink {
+    /// Leaves the target out: it holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresLink").finish_non_exhaustive()
+    }
+}
+
+fn target(
+    target: &PostgresTarget,
+    connect_timeout: Duration,
+) -> Result<tokio_postgres::Config, InvalidTarget> {
+    let mut config = match target {
+        PostgresTarget::Url(url) => tokio_postgres::Config::from_str(url.expose())
+            .map_err(|error| InvalidTarget(error.to_string()))?,
+        PostgresTarget::Parts {
+            host,
+            port,
+            user,
+            password,
+            database,
+        } => {
+            let mut config = tokio_postgres::Config::new();
+            config
+                .host(host)
+                .port(*port)
+                .user(user)
+                .password(password.expose())
+                .dbname(database);
+            config
+        }
+    };
+    config
+        .connect_timeout(connect_timeout)
+        .keepalives_idle(TCP_KEEPALIVE);
+    if config.get_application_name().is_none() {
+        config.application_name("difygate");
+    }
+    Ok(config)
+}
+
+fn classify(error: tokio_postgres::Error) -> StoreError {
+    // These say that the server is going away, is not there yet or has become a replica; the
+    // connection is useless and another attempt may find a better one.
+    const GOING_AWAY: [SqlState; 5] = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::TOO_MANY_CONNECTIONS,
+    ];
+    match error.code() {
+        Some(code) if !GOING_AWAY.contains(code) => StoreError::Rejected {
+            store: STORE,
+            source: Box::new(error),
+        },
+        _ => unreachable(error),
+    }
+}
+
+fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unreachable {
+        store: STORE,
+        source: Some(Box::new(error)),
+    }
+}

@@ -1,0 +1,225 @@
+//! The shared cache in Redis. This module and its children are the only ones that know Redis.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings,
+};
+use tokio::{sync::Notify, time::timeout};
+
+use super::StoreError;
+use crate::{
+    config::{RedisConfig, RedisTarget},
+    health::Dependency,
+};
+
+mod token_cache;
+
+pub use token_cache::RedisTokenCache;
+
+/// How often an idle connection is asked for a sign of life: it bounds how long a silent loss of
+/// the network goes unnoticed.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long to wait between attempts to connect. Constant and short: one connection for each
+/// process is no burden, and every second without Redis is load on Postgres.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Least time allowed for connecting, which nobody waits for but the supervisor.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The name that `StoreError`s and the log use.
+const STORE: &str = "redis";
+
+/// Settings that cannot make a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("redis: {0}")]
+pub struct InvalidTarget(#[from] RedisError);
+
+/// One multiplexed connection, kept up by a task of its own.
+///
+/// While there is none, a command fails at once instead of waiting: the callers have Postgres to
+/// turn to, and nobody should pay for a reconnect.
+pub struct RedisLink {
+    client: Client,
+    timeout: Duration,
+    key_prefix: String,
+    connection: RwLock<Option<MultiplexedConnection>>,
+    suspect: Notify,
+    health: Arc<Dependency>,
+}
+
+impl RedisLink {
+    /// Prepares a link; [`RedisLink::keep_up`] connects it.
+    ///
+    /// # Errors
+    ///
+    /// When the target cannot be understood.
+    pub fn new(config: &RedisConfig, health: Arc<Dependency>) -> Result<Arc<Self>, InvalidTarget> {
+        let info = match &config.target {
+            RedisTarget::Url(url) => url.expose().into_connection_info()?,
+            RedisTarget::Parts {
+                host,
+                port,
+                username,
+                password,
+                db,
+            } => {
+                let mut settings = RedisConnectionInfo::default().set_db(i64::from(*db));
+                if let Some(username) = username {
+                    settings = settings.set_username(username);
+                }
+                if let Some(password) = password {
+                    settings = settings.set_password(password.expose());
+                }
+                ConnectionAddr::Tcp(host.clone(), *port)
+                    .into_connection_info()?
+                    .set_redis_settings(settings)
+            }
+        };
+        // Without TCP_NODELAY every small command would wait for the acknowledgement of the last.
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        Ok(Arc::new(Self {
+            client: Client::open(info)?,
+            timeout: config.timeout,
+            key_prefix: config.key_prefix.clone(),
+            connection: RwLock::new(None),
+            suspect: Notify::new(),
+            health,
+        }))
+    }
+
+    /// Connects once; the outcome is in the dependency's health.
+    pub async fn connect(&self) {
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout.max(CONNECT_TIMEOUT)))
+            .set_response_timeout(Some(self.timeout));
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&settings);
+        match timeout(self.timeout.max(CONNECT_TIMEOUT), connecting).await {
+            Ok(Ok(connection)) => {
+                self.replace(Some(connection));
+                self.health.up();
+            }
+            Ok(Err(error)) => self.health.down(&error),
+            Err(_) => self.health.down(&StoreError::TimedOut { store: STORE }),
+        }
+    }
+
+    /// Keeps the link up for ever: pings, and reconnects when a ping fails.
+    pub async fn keep_up(self: Arc<Self>) {
+        loop {
+            while let Some(connection) = self.current() {
+                match self.run(connection, ping).await {
+                    Ok(()) => self.health.up(),
+                    Err(error) => {
+                        self.replace(None);
+                        self.health.down(&error);
+                        break;
+                    }
+                }
+                // A command that failed asks for the next ping at once.
+                let _ = timeout(PING_INTERVAL, self.suspect.notified()).await;
+            }
+            self.connect().await;
+            if self.current().is_none() {
+                tokio::time::sleep(RECONNECT_INTERVAL).await;
+            }
+        }
+    }
+
+    /// Runs `command` on the present connection, within `redis.timeout`.
+    async fn command<T, F>(
+        &self,
+        command: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let connection = self.current().ok_or(StoreError::Unreachable {
+            store: STORE,
+            source: None,
+        })?;
+        let outcome = self.run(connection, command).await;
+        if matches!(
+            outcome,
+            Err(StoreError::TimedOut { .. } | StoreError::Unreachable { .. })
+        ) {
+            self.suspect.notify_one();
+        }
+        outcome
+    }
+
+    async fn run<T, F>(
+        &self,
+        connection: MultiplexedConnection,
+        command: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        match timeout(self.timeout, command(connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(classify(error)),
+            Err(_) => Err(StoreError::TimedOut { store: STORE }),
+        }
+    }
+
+    /// Prepends `redis.key_prefix`, as Dify does: `{prefix}:{key}` when one is set.
+    fn key(&self, key: &str) -> String {
+        if self.key_prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}:{key}", self.key_prefix)
+        }
+    }
+
+    fn current(&self) -> Option<MultiplexedConnection> {
+        self.connection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn replace(&self, connection: Option<MultiplexedConnection>) {
+        *self
+            .connection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+}
+
+impl fmt::Debug for RedisLink {
+    /// Leaves the target out: it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLink").finish_non_exhaustive()
+    }
+}
+
+async fn ping(mut connection: MultiplexedConnection) -> RedisResult<()> {
+    redis::cmd("PING").query_async(&mut connection).await
+}
+
+fn classify(error: RedisError) -> StoreError {
+    if error.is_timeout() {
+        StoreError::TimedOut { store: STORE }
+    } else if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
+    {
+        StoreError::Unreachable {
+            store: STORE,
+            source: Some(Box::new(error)),
+        }
+    } else {
+        StoreError::Rejected {
+            store: STORE,
+            source: Box::new(error),
+        }
+    }
+}

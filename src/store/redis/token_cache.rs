@@ -1,0 +1,136 @@
+//! `auth:token:{hash}`: what every gateway and every Dify process knows about a token.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use redis::Script;
+
+use super::{RedisLink, ping};
+use crate::{
+    store::{CachedValue, StoreError, TokenCache},
+    token::TokenHash,
+};
+
+/// [`TokenCache`] in Redis. One key for each token, one key for each script: Redis Cluster works.
+#[derive(Debug)]
+pub struct RedisTokenCache {
+    link: Arc<RedisLink>,
+    swap: Script,
+}
+
+impl RedisTokenCache {
+    /// Builds the cache on a link.
+    pub fn new(link: Arc<RedisLink>) -> Self {
+        Self {
+            link,
+            swap: Script::new(include_str!("swap.lua")),
+        }
+    }
+
+    fn key_of(&self, hash: &TokenHash) -> String {
+        let mut key = String::with_capacity("auth:token:".len() + 64);
+        key.push_str("auth:token:");
+        key.push_str(hash.to_hex().as_str());
+        self.link.key(&key)
+    }
+
+    /// Puts `value` where exactly `expected` is, in one step inside Redis.
+    async fn swap(
+        &self,
+        hash: &TokenHash,
+        expected: &[u8],
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut invocation = self.swap.prepare_invoke();
+        invocation
+            .key(self.key_of(hash))
+            .arg(expected)
+            .arg(value)
+            .arg(millis(ttl));
+        self.link
+            .command(|mut connection| async move { invocation.invoke_async(&mut connection).await })
+            .await
+    }
+}
+
+#[async_trait]
+impl TokenCache for RedisTokenCache {
+    async fn read(&self, hash: &TokenHash) -> Result<Option<CachedValue>, StoreError> {
+        let key = self.key_of(hash);
+        let (bytes, ttl): (Option<Vec<u8>>, i64) = self
+            .link
+            .command(|mut connection| async move {
+                // One transaction, or the key could change between value and time.
+                redis::pipe()
+                    .atomic()
+                    .get(&key)
+                    .pttl(&key)
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?;
+        Ok(bytes.map(|bytes| CachedValue {
+            bytes,
+            // Redis says -1 for a key without a TTL.
+            remaining: u64::try_from(ttl).ok().map(Duration::from_millis),
+        }))
+    }
+
+    async fn claim(
+        &self,
+        hash: &TokenHash,
+        expected: Option<&[u8]>,
+        lease: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        if let Some(expected) = expected {
+            return self.swap(hash, expected, lease, ttl).await;
+        }
+        let mut set = redis::cmd("SET");
+        set.arg(self.key_of(hash))
+            .arg(lease)
+            .arg("NX")
+            .arg("PX")
+            .arg(millis(ttl));
+        let answer: Option<String> = self
+            .link
+            .command(|mut connection| async move { set.query_async(&mut connection).await })
+            .await?;
+        Ok(answer.is_some())
+    }
+
+    async fn settle(
+        &self,
+        hash: &TokenHash,
+        lease: &[u8],
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.swap(hash, lease, value, ttl).await
+    }
+
+    async fn overwrite(
+        &self,
+        hash: &TokenHash,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let mut set = redis::cmd("SET");
+        set.arg(self.key_of(hash))
+            .arg(value)
+            .arg("PX")
+            .arg(millis(ttl));
+        self.link
+            .command(|mut connection| async move { set.query_async(&mut connection).await })
+            .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.link.command(ping).await
+    }
+}
+
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
+}

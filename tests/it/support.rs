@@ -1,0 +1,32 @@
+//! What every integration test stands on: private servers, a scripted upstream, a raw client
+//! and the gateway itself as a child process.
+//!
+//! PostgreSQL and Redis are started once per run on first use; a test gets its own database
+//! and its own key prefix. Tests that stop or freeze a server start a dedicated one.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "a library: not every name needs a user at every moment"
+)]
+
+mod client;
+mod gateway;
+mod guard;
+mod patience;
+mod postgres;
+mod redis;
+mod relay;
+mod selftest;
+mod upstream;
+mod wire;
+
+pub(crate) use self::{
+    client::{RawClient, RequestBuilder, Response, get, request},
+    gateway::{Gateway, GatewayBuilder, SECRET_KEY},
+    patience::{assert_eventually, patience, within},
+    postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
+    redis::{DedicatedRedis, RedisSpace, redis_fixture},
+    relay::Relay,
+    upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
+};

@@ -1,0 +1,205 @@
+//! How a gateway is configured and started.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::logs::{Logs, field};
+use super::{Gateway, Watchdog};
+use crate::support::patience::patience;
+use crate::support::postgres::Database;
+use crate::support::redis::RedisSpace;
+
+/// Dify's `SECRET_KEY` in every test.
+pub(crate) const SECRET_KEY: &str = "sk-test-9f73s3ljTXVcMT3Blb3ljTqtsKiGHXVcMT3BlbkFJLK7U";
+
+/// A description of a gateway. What is not set points to a port where nobody listens.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct GatewayBuilder {
+    /// Section, key, value as TOML.
+    config: BTreeMap<String, BTreeMap<String, String>>,
+    extra: String,
+    env: Vec<(String, String)>,
+    database: Option<Database>,
+}
+
+impl GatewayBuilder {
+    pub(super) fn new() -> Self {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        Self {
+            config: BTreeMap::new(),
+            extra: String::new(),
+            env: Vec::new(),
+            database: None,
+        }
+        .set("server.listen", r#"["127.0.0.1:0"]"#)
+        .set("admin.listen", r#""127.0.0.1:0""#)
+        .set("log.format", r#""json""#)
+        .set("log.level", r#""debug""#)
+        .set("dify.secret_key", &quoted(SECRET_KEY))
+        .upstream(nobody)
+        .postgres_addr(nobody, "nowhere")
+        .redis_addr(nobody, "nowhere")
+    }
+
+    /// Forwards to this upstream.
+    pub(crate) fn upstream(self, addr: SocketAddr) -> Self {
+        self.set("upstream.url", &quoted(&format!("http://{addr}")))
+    }
+
+    /// Uses this database.
+    pub(crate) fn database(mut self, database: &Database) -> Self {
+        self.database = Some(database.clone());
+        self.postgres_addr(database.addr(), database.name())
+    }
+
+    /// Uses the database of this name at this address, which may be a relay's.
+    pub(crate) fn postgres_addr(self, addr: SocketAddr, name: &str) -> Self {
+        self.set("postgres.host", &quoted(&addr.ip().to_string()))
+            .set("postgres.port", &addr.port().to_string())
+            .set("postgres.user", r#""postgres""#)
+            .set("postgres.password", r#""any""#)
+            .set("postgres.database", &quoted(name))
+    }
+
+    /// Uses this key prefix of this Redis.
+    pub(crate) fn redis(self, space: &RedisSpace) -> Self {
+        self.redis_addr(space.addr(), space.prefix())
+    }
+
+    /// Uses this key prefix of the Redis at this address, which may be a relay's.
+    pub(crate) fn redis_addr(self, addr: SocketAddr, prefix: &str) -> Self {
+        self.set("redis.host", &quoted(&addr.ip().to_string()))
+            .set("redis.port", &addr.port().to_string())
+            .set("redis.key_prefix", &quoted(prefix))
+    }
+
+    /// Sets `section.key` to a value in TOML's notation, over what was there.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
+        let (section, key) = key.rsplit_once('.').expect("section.key");
+        self.config
+            .entry(section.to_owned())
+            .or_default()
+            .insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes `section.key` out of the file.
+    pub(crate) fn unset(mut self, key: &str) -> Self {
+        let (section, key) = key.rsplit_once('.').expect("section.key");
+        if let Some(keys) = self.config.get_mut(section) {
+            keys.remove(key);
+        }
+        self
+    }
+
+    /// Appends text to the file; it begins with a `[section]` that the file does not have yet.
+    pub(crate) fn config(mut self, extra: &str) -> Self {
+        self.extra.push_str(extra);
+        self.extra.push('\n');
+        self
+    }
+
+    /// Sets an environment variable. Few are inherited, so that none of Dify's gets in.
+    pub(crate) fn env(mut self, key: &str, value: &str) -> Self {
+        self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The configuration file.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for (section, keys) in &self.config {
+            text.push_str(&format!("[{section}]\n"));
+            for (key, value) in keys {
+                text.push_str(&format!("{key} = {value}\n"));
+            }
+        }
+        text + &self.extra
+    }
+
+    /// Starts the gateway and waits until it listens; panics with its log when it does not.
+    pub(crate) async fn start(self) -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.toml");
+        std::fs::write(&config, self.to_toml()).unwrap();
+        let inherited = |key: &str| {
+            [
+                "PATH",
+                "HOME",
+                "TMPDIR",
+                "LLVM_PROFILE_FILE",
+                "RUST_BACKTRACE",
+            ]
+            .contains(&key)
+        };
+        let mut child = Command::new(env!("CARGO_BIN_EXE_difygate"))
+            .args(["serve", "--config"])
+            .arg(&config)
+            .current_dir(dir.path())
+            .env_clear()
+            .envs(std::env::vars().filter(|(key, _)| inherited(key)))
+            .envs(self.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let logs = Logs::default();
+        logs.collect(child.stdout.take().unwrap());
+        logs.collect(child.stderr.take().unwrap());
+        let pid = child.id();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        // Owns the child from here on: a gateway that does not start is killed as well.
+        let mut gateway = Gateway {
+            child: Mutex::new(child),
+            watchdog: Some(Watchdog::over(pid, dir.path())),
+            logs,
+            pid,
+            addr: nowhere,
+            admin_addr: nowhere,
+            dir,
+            _database: self.database,
+        };
+        gateway.addr = gateway.listening("gateway").await;
+        gateway.admin_addr = gateway.listening("admin").await;
+        gateway
+    }
+}
+
+impl Gateway {
+    /// The address of a listener, as soon as the log tells it.
+    async fn listening(&self, listener: &str) -> SocketAddr {
+        let begun = Instant::now();
+        loop {
+            let ended = self.child.lock().unwrap().try_wait().unwrap();
+            let found = self.logs.json().iter().find_map(|line| {
+                let text = |name| field(line, name).and_then(serde_json::Value::as_str);
+                let ours =
+                    text("message") == Some("listening") && text("listener") == Some(listener);
+                ours.then(|| text("address")).flatten()?.parse().ok()
+            });
+            if let Some(addr) = found {
+                return addr;
+            }
+            if ended.is_some() {
+                self.logs.finish().await;
+            }
+            assert!(
+                ended.is_none() && begun.elapsed() < patience(10.0),
+                "the {listener} listener did not come up (exit: {ended:?}):\n{}",
+                self.log_text()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    // JSON's escapes are a subset of TOML's.
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,97 @@
+//! The Redis server process.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::support::guard::{Guard, Plan, free_port};
+use crate::support::patience::patience;
+
+const RUN: &str = r#"redis-server --port "$PORT" --bind 127.0.0.1 --save "" --appendonly no \
+    --dir "$DIR" --daemonize no >"$DIR/log" 2>&1"#;
+
+/// A running server.
+#[derive(Debug)]
+pub(super) struct Server {
+    guard: Mutex<Guard>,
+    port: u16,
+}
+
+static SHARED: OnceLock<Arc<Server>> = OnceLock::new();
+
+impl Server {
+    /// The server that all tests share, started by the first to ask.
+    pub(super) fn shared() -> Arc<Self> {
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::start())))
+    }
+
+    /// Another server, empty.
+    pub(super) fn start() -> Self {
+        (0..5)
+            .find_map(|_| {
+                let port = free_port();
+                let mut guard = Guard::prepare(&Plan {
+                    setup: "true",
+                    run: RUN,
+                    stop: "KILL",
+                    env: vec![("PORT", port.to_string())],
+                    unprivileged: None,
+                });
+                // Another process may have taken the port meanwhile.
+                run(&mut guard).then(|| Self {
+                    guard: Mutex::new(guard),
+                    port,
+                })
+            })
+            .expect("Redis finds a free port")
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub(super) fn restart(&self) {
+        let mut guard = self.guard.lock().unwrap();
+        guard.order("stop");
+        assert!(
+            run(&mut guard),
+            "Redis did not start again:\n{}",
+            guard.log()
+        );
+    }
+
+    pub(super) fn order(&self, order: &str) {
+        self.guard.lock().unwrap().order(order);
+    }
+}
+
+/// Starts the process and waits until it accepts connections; false when it ends instead.
+fn run(guard: &mut Guard) -> bool {
+    // Else the line waited for would be found at once after a restart.
+    let _ = std::fs::remove_file(guard.dir().join("log"));
+    guard.start();
+    let begun = Instant::now();
+    while begun.elapsed() < patience(20.0) {
+        let log = guard.log();
+        if log.contains("Ready to accept connections") {
+            return true;
+        }
+        if guard.has_ended() {
+            assert!(
+                !log.contains("not found"),
+                "the tests need Redis: apt-get install -y postgresql redis-server"
+            );
+            assert!(
+                log.contains("Address already in use"),
+                "Redis ended:\n{log}"
+            );
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("Redis did not get ready:\n{}", guard.log());
+}

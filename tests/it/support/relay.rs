@@ -1,0 +1,188 @@
+//! A TCP relay that can misbehave: cut, stall, delay, refuse.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// How the relay treats its traffic.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weather {
+    /// New connections are reset at once.
+    refusing: bool,
+    /// Nothing is forwarded either way.
+    stalled: bool,
+    /// Before each chunk.
+    delay: Duration,
+    /// How often everything has been cut: a connection ends when this is not what it was.
+    cuts: u64,
+}
+
+/// A relay on a port of its own, gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    addr: SocketAddr,
+    weather: Arc<watch::Sender<Weather>>,
+    accepted: Arc<AtomicUsize>,
+    acceptor: AbortHandle,
+}
+
+impl Relay {
+    /// Relays a fresh port of 127.0.0.1 to `target`.
+    pub(crate) async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let weather = Arc::new(watch::Sender::new(Weather::default()));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (sender, counter) = (Arc::clone(&weather), Arc::clone(&accepted));
+        let acceptor = tokio::spawn(async move {
+            loop {
+                let Ok((near, _)) = listener.accept().await else {
+                    continue;
+                };
+                counter.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(near, target, sender.subscribe()));
+            }
+        });
+        Self {
+            addr,
+            weather,
+            accepted,
+            acceptor: acceptor.abort_handle(),
+        }
+    }
+
+    /// Where the relay listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Connections accepted so far, those reset at once included.
+    pub(crate) fn connections(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Resets all open connections, and new ones as soon as they come.
+    pub(crate) fn cut(&self) {
+        self.weather.send_modify(|weather| {
+            weather.refusing = true;
+            weather.cuts += 1;
+        });
+    }
+
+    /// Resets new connections as soon as they come; open ones go on.
+    pub(crate) fn drop_new(&self) {
+        self.weather.send_modify(|weather| weather.refusing = true);
+    }
+
+    /// Accepts, and forwards nothing either way, not even the end of a connection.
+    pub(crate) fn stall(&self) {
+        self.weather.send_modify(|weather| weather.stalled = true);
+    }
+
+    /// Holds every chunk back for so long, either way.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Fair weather again; what was stalled flows on.
+    pub(crate) fn restore(&self) {
+        self.weather.send_modify(|weather| {
+            *weather = Weather {
+                cuts: weather.cuts,
+                ..Weather::default()
+            };
+        });
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.acceptor.abort();
+        self.cut();
+    }
+}
+
+/// Relays one connection until an end closes it or the relay is cut.
+async fn serve(near: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>) {
+    let start = *weather.borrow();
+    let mut near = near;
+    if start.refusing {
+        let _ = near.set_zero_linger();
+        return;
+    }
+    let mut cut = weather.clone();
+    let is_cut = cut.wait_for(|now| now.cuts != start.cuts);
+    let far = {
+        let connect = async {
+            until_flowing(&mut weather).await;
+            TcpStream::connect(target).await
+        };
+        tokio::select! {
+            far = connect => far.ok(),
+            _ = is_cut => None,
+        }
+    };
+    let Some(mut far) = far else {
+        let _ = near.set_zero_linger();
+        return;
+    };
+    let _ = (near.set_nodelay(true), far.set_nodelay(true));
+    let ended = {
+        let (near_read, near_write) = near.split();
+        let (far_read, far_write) = far.split();
+        let both = async {
+            tokio::try_join!(
+                pump(near_read, far_write, weather.clone()),
+                pump(far_read, near_write, weather.clone()),
+            )
+        };
+        tokio::select! {
+            ended = both => ended.is_ok(),
+            _ = cut.wait_for(|now| now.cuts != start.cuts) => false,
+        }
+    };
+    // A connection that did not end well on one side ends with a reset on the other too.
+    if !ended {
+        let _ = (near.set_zero_linger(), far.set_zero_linger());
+    }
+}
+
+async fn until_flowing(weather: &mut watch::Receiver<Weather>) -> Duration {
+    let delay = weather
+        .wait_for(|now| !now.stalled)
+        .await
+        .map(|now| now.delay);
+    match delay {
+        Ok(delay) => delay,
+        // The relay is gone, and its last word was to cut.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut chunk).await?;
+        let delay = until_flowing(&mut weather).await;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+            // The weather may have changed meanwhile.
+            until_flowing(&mut weather).await;
+        }
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&chunk[..length]).await?;
+    }
+}
