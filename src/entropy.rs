@@ -17,6 +17,10 @@ impl Entropy for OsEntropy {
     ///
     /// When the kernel has no generator: a process that guards tokens cannot go on without one.
     #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where ambient randomness comes in"
+    )]
+    #[expect(
         clippy::expect_used,
         reason = "getrandom(2) fails only where the kernel lacks it; there is no safe fallback"
     )]

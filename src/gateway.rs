@@ -91,7 +91,7 @@ enum Next {
 
 impl Gateway {
     /// Judges a request by its header section.
-    async fn judge(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
+    async fn judge(&self, session: &Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
         framing::check(session, self.settings.max_header_bytes)?;
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path())?;

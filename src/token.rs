@@ -144,7 +144,7 @@ impl<'a> BearerToken<'a> {
         };
         // 43 characters carry 258 bits for 256, so the last character's low two bits are zero.
         let canonical = body.iter().all(|byte| BASE64URL[usize::from(*byte)] < 64)
-            && BASE64URL[usize::from(bytes[TOKEN_LENGTH - 1])] % 4 == 0;
+            && BASE64URL[usize::from(bytes[TOKEN_LENGTH - 1])].is_multiple_of(4);
         if !canonical {
             return Err(NoToken::Malformed);
         }

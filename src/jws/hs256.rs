@@ -20,8 +20,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 
 /// Makes this the process's one provider.
 ///
-/// Another that was installed before stays, which only a dependency using the same library could
-/// have done; `deny.toml` bans its other back-ends.
+/// An earlier one would stay; no dependency uses the library but this crate, which calls it once.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
 }

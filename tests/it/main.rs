@@ -1,4 +1,12 @@
 //! The gateway through its front: real sockets, a real Postgres, a real Redis.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test that panics has failed, which is what it is for"
+)]
 
 mod bearer;
 mod commands;

@@ -1,0 +1,30 @@
+.PHONY: help demo test check bench bench-load bench-memory fmt
+
+help: ## What there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+demo: ## Build, then try the gateway with nothing else installed
+	@.ci/setup build
+	cargo run --locked -- demo
+
+test: ## Run every test; starts a private Postgres and Redis by itself
+	@.ci/setup test
+	cargo test --locked
+
+check: ## What CI checks: format, lints, docs, benches, tests
+	@.ci/run
+
+bench: ## Measure the token check, the naive alternative beside it
+	@.ci/setup build
+	cargo bench --locked --bench check
+
+bench-load: ## Compare the gateway with a bare proxy under load
+	@.ci/setup test
+	cargo bench --locked --bench load
+
+bench-memory: ## Measure resident memory, idle and for each cached token
+	@.ci/setup test
+	cargo bench --locked --bench load -- --check-memory
+
+fmt: ## Format the code
+	cargo fmt
