@@ -12,11 +12,11 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{Backends, Gateway, RequestIds, Settings},
+    gateway::{Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::KeySet,
-    listener::Listener,
+    listener::{HeadPolicy, Listener},
     metrics::Metrics,
     route::{RouteTable, Surface},
     store::{
@@ -98,6 +98,7 @@ impl StoreSet {
 pub struct App {
     gateway: Gateway,
     listeners: Vec<Listener>,
+    heads: Arc<Heads>,
     admin: (Admin, TcpListener),
     stores: StoreSet,
     health: Arc<Health>,
@@ -173,7 +174,14 @@ impl App {
                 address,
                 error,
             })?;
+        let request_ids = Arc::new(RequestIds::new(&*entropy));
         Ok(Self {
+            heads: Arc::new(Heads {
+                timeout: config.server.request_header_timeout,
+                request_ids: Arc::clone(&request_ids),
+                metrics: Arc::clone(&metrics),
+                access: config.log.access,
+            }),
             gateway: Gateway {
                 settings: Settings::from_config(config),
                 routes,
@@ -183,7 +191,7 @@ impl App {
                 keys: Arc::new(keys),
                 clock,
                 metrics: Arc::clone(&metrics),
-                request_ids: RequestIds::new(&*entropy),
+                request_ids,
             },
             listeners,
             admin: (
@@ -232,8 +240,12 @@ impl App {
         for listener in self.listeners {
             let address = listener.address();
             tracing::info!(listener = "gateway", %address, "listening");
-            let serving = listener.serve(Arc::clone(&proxy), stopping.clone(), connections.clone());
-            connections.spawn(serving);
+            connections.spawn(listener.serve(
+                Arc::clone(&proxy),
+                Arc::clone(&self.heads) as Arc<dyn HeadPolicy>,
+                stopping.clone(),
+                connections.clone(),
+            ));
         }
 
         stop.await;

@@ -19,6 +19,7 @@ use crate::{
     config::{AccessLog, Config, ForwardAuthorization},
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
     jws::KeySet,
+    listener::Connection,
     metrics::{Metrics, Outcome},
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
     token::{self, BearerToken},
@@ -28,10 +29,12 @@ mod access;
 mod ctx;
 mod forward;
 mod framing;
+mod heads;
 mod respond;
 mod upstream;
 
-pub use ctx::{Ctx, RequestIds};
+pub use ctx::{Ctx, RequestId, RequestIds};
+pub use heads::Heads;
 pub use upstream::{Backend, Backends};
 
 /// The gateway's settings that requests look at.
@@ -78,7 +81,7 @@ pub struct Gateway {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What requests are called.
-    pub request_ids: RequestIds,
+    pub request_ids: Arc<RequestIds>,
 }
 
 /// What becomes of a request.
@@ -229,6 +232,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        mark(session, true);
         keep_alive(session, self.settings.idle_seconds);
         ctx.client = self.identify(session, ctx);
         let reply = match self.judge(session, ctx).await {
@@ -323,6 +327,7 @@ impl ProxyHttp for Gateway {
         self.metrics.request(ctx.outcome);
         self.metrics.request_duration.observe(took.as_secs_f64());
         access::log(self.settings.access, session, error, ctx, took);
+        mark(session, false);
     }
 
     /// Failures are logged once, in the access line, by [`ProxyHttp::logging`].
@@ -333,6 +338,13 @@ impl ProxyHttp for Gateway {
     /// The query stays out of every log: codes and assertions travel in it.
     fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
         format!("{} {}", session.req_header().method, ctx.request_id())
+    }
+}
+
+/// Tells the connection whether a request is under way on it.
+fn mark(session: &Session, in_request: bool) {
+    if let Some(stream) = session.stream() {
+        Connection::mark(stream, in_request);
     }
 }
 

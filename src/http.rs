@@ -39,6 +39,8 @@ pub enum Rejection {
     NotFound,
     /// A local endpoint, but not by this method.
     MethodNotAllowed(LocalEndpoint),
+    /// `CONNECT`: this is no forward proxy.
+    ConnectRefused,
     /// `tokens.enabled` is off.
     BearerDisabled,
     /// Nobody can say whether the token is live.
@@ -54,6 +56,8 @@ pub enum Rejection {
 /// Which rule a header section breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
+    /// A request line or header line that cannot be parsed (RFC 9112 sections 3 and 5).
+    Head,
     /// More than one `Authorization`.
     SeveralAuthorization,
     /// HTTP/1.1 without `Host` (RFC 9112 section 3.2).
@@ -73,6 +77,7 @@ pub enum Malformed {
 impl Malformed {
     const fn message(self) -> &'static str {
         match self {
+            Self::Head => "the request line or a header line is malformed",
             Self::SeveralAuthorization => "there must be one Authorization header at most",
             Self::NoHost => "a Host header is required",
             Self::TwoFramings => "Content-Length and Transfer-Encoding exclude each other",
@@ -86,7 +91,7 @@ impl Malformed {
 
 impl Rejection {
     /// One of each kind, for tests and for the metrics to know every reason in advance.
-    pub const EXAMPLES: [Self; 14] = [
+    pub const EXAMPLES: [Self; 15] = [
         Self::Target(NotCanonical::DotSegment),
         Self::Malformed(Malformed::NoHost),
         Self::HeaderTooLarge,
@@ -96,6 +101,7 @@ impl Rejection {
         Self::InsufficientScope(Scope::AppsRun),
         Self::NotFound,
         Self::MethodNotAllowed(LocalEndpoint::DeviceCode),
+        Self::ConnectRefused,
         Self::BearerDisabled,
         Self::AuthUnavailable,
         Self::BadGateway,
@@ -115,6 +121,7 @@ impl Rejection {
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::ConnectRefused => "connect_refused",
             Self::BearerDisabled => "bearer_disabled",
             Self::AuthUnavailable => "auth_unavailable",
             Self::BadGateway => "bad_gateway",
@@ -186,6 +193,12 @@ impl Rejection {
                 "this method is not allowed here",
             )
             .with("Allow", endpoint.allow()),
+            Self::ConnectRefused => Reply::error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this is no forward proxy",
+            )
+            .with("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
             Self::BearerDisabled => Reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "bearer_auth_disabled",
@@ -277,6 +290,7 @@ mod tests {
                 "insufficient_scope 403 forbidden WWW-Authenticate: Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"apps:run\"",
                 "not_found 404 not_found",
                 "method_not_allowed 405 method_not_allowed Allow: OPTIONS, POST",
+                "connect_refused 405 method_not_allowed Allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
                 "bearer_disabled 503 bearer_auth_disabled",
                 "auth_unavailable 503 auth_unavailable Retry-After: 2",
                 "bad_gateway 502 bad_gateway",

@@ -28,6 +28,8 @@ pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
     let filter = Targets::new()
         .with_default(libraries)
         .with_targets(OWN_TARGETS.map(|target| (target, own)))
+        // Every client that leaves in mid-request is an error to it; we say so in the access log.
+        .with_target("pingora_proxy", LevelFilter::OFF)
         .with_target("audit", own.max(LevelFilter::INFO))
         .with_target("access", own.max(LevelFilter::INFO));
     let lines = fmt::layer().with_writer(io::stderr);

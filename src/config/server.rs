@@ -27,7 +27,7 @@ pub struct ServerConfig {
     pub proxy_protocol: bool,
     /// Origins answered in CORS preflights, as browsers spell them, or `*`. Not in force yet.
     pub cors_allow_origins: Vec<String>,
-    /// Longest a client may take to send its request head, up to 5 minutes. Not in force yet.
+    /// Longest a client may take to send its request head, from its first byte on; up to 5 minutes.
     pub request_header_timeout: Duration,
     /// How long an idle client connection is kept, 1 second to 1 hour.
     pub idle_timeout: Duration,

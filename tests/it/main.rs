@@ -12,6 +12,7 @@ mod bearer;
 mod commands;
 mod config;
 mod contract;
+mod heads;
 mod leaks;
 mod lifecycle;
 mod outages;

@@ -1,0 +1,85 @@
+//! Answers to header sections that never became a request.
+//!
+//! pingora refuses those by itself, before any of our phases runs. Here they get the same body, id,
+//! count and access line as everything else that is refused.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::RequestIds;
+use crate::{
+    config::AccessLog,
+    http::{Malformed, Rejection},
+    listener::HeadPolicy,
+    metrics::{Metrics, Outcome},
+};
+
+/// The gateway's [`HeadPolicy`].
+#[derive(Debug)]
+pub struct Heads {
+    /// `server.request_header_timeout`.
+    pub timeout: Duration,
+    /// What such requests are called.
+    pub request_ids: Arc<RequestIds>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Which requests are logged.
+    pub access: AccessLog,
+}
+
+impl Heads {
+    /// Writes a refusal as it goes over the wire; the connection closes after it.
+    fn refuse(&self, rejection: &Rejection, peer: SocketAddr) -> Vec<u8> {
+        let (reply, id) = (rejection.reply(), self.request_ids.next());
+        let status = reply.status();
+        self.metrics.request(Outcome::Rejected);
+        self.metrics.rejection(rejection.reason());
+        if self.access != AccessLog::Off {
+            tracing::info!(
+                target: "access",
+                request_id = id.as_str(),
+                status = status.as_u16(),
+                outcome = Outcome::Rejected.as_str(),
+                reason = rejection.reason(),
+                client = %peer.ip().to_canonical(),
+                "request"
+            );
+        }
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\n",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default()
+        );
+        let length = reply.body().len().to_string();
+        let own = [
+            ("Cache-Control", "no-store"),
+            ("X-Request-Id", id.as_str()),
+            ("Content-Type", "application/json"),
+            ("Content-Length", &length),
+            ("Connection", "close"),
+        ];
+        for (name, value) in reply.headers().chain(own) {
+            head.push_str(name);
+            head.push_str(": ");
+            head.push_str(value);
+            head.push_str("\r\n");
+        }
+        head.push_str("\r\n");
+        let mut answer = head.into_bytes();
+        answer.extend_from_slice(reply.body());
+        answer
+    }
+}
+
+impl HeadPolicy for Heads {
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn malformed(&self, peer: SocketAddr) -> Vec<u8> {
+        self.refuse(&Rejection::Malformed(Malformed::Head), peer)
+    }
+
+    fn connect_refused(&self, peer: SocketAddr) -> Vec<u8> {
+        self.refuse(&Rejection::ConnectRefused, peer)
+    }
+}

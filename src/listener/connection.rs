@@ -1,0 +1,245 @@
+//! An accepted connection, as pingora wants one, and what pingora leaves to be desired between
+//! two requests: a deadline for a whole header section, and an answer of ours to a malformed one.
+//!
+//! Reads are not buffered: pingora's parser has a buffer of its own, and thousands of idle
+//! connections should not each hold another.
+
+use std::{
+    fmt,
+    future::Future as _,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// Size of a connection's write buffer in bytes: a response's head and a small body leave in one
+/// segment and one system call. Larger writes go past it.
+const WRITE_BUFFER: usize = 4 * 1024;
+
+/// What becomes of header sections that never turn into a request.
+pub trait HeadPolicy: Send + Sync + fmt::Debug {
+    /// Returns how long a header section may take from its first byte to its last.
+    fn timeout(&self) -> Duration;
+
+    /// Returns the whole answer, head and body, to a header section that cannot be parsed.
+    fn malformed(&self, peer: SocketAddr) -> Vec<u8>;
+
+    /// Returns the whole answer to `CONNECT`, which this proxy does not serve.
+    fn connect_refused(&self, peer: SocketAddr) -> Vec<u8>;
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Connection {
+    io: BufWriter<TcpStream>,
+    id: UniqueIDType,
+    peer: SocketAddr,
+    socket: Arc<SocketDigest>,
+    established: SystemTime,
+    heads: Arc<dyn HeadPolicy>,
+    /// Whether a request has been parsed and not ended yet.
+    in_request: AtomicBool,
+    head: HeadProgress,
+}
+
+/// How far the header section has come that is being read.
+#[derive(Debug)]
+enum HeadProgress {
+    /// Nothing of it is there.
+    Awaited,
+    /// Some of it is there; most come whole, so that no timer is set before another read is
+    /// needed.
+    Begun,
+    /// The rest has to come before the timer goes off.
+    Timed(Pin<Box<Sleep>>),
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        heads: Arc<dyn HeadPolicy>,
+    ) -> io::Result<Self> {
+        use std::os::fd::AsRawFd as _;
+        socket.set_nodelay(true)?;
+        let fd = socket.as_raw_fd();
+        let digest = SocketDigest::from_raw_fd(fd);
+        // Known already, so that nobody has to ask the kernel again.
+        let _ = digest.peer_addr.set(Some(peer.into()));
+        Ok(Self {
+            io: BufWriter::with_capacity(WRITE_BUFFER, socket),
+            id: fd,
+            peer,
+            socket: Arc::new(digest),
+            established: established(),
+            heads,
+            in_request: AtomicBool::new(false),
+            head: HeadProgress::Awaited,
+        })
+    }
+
+    /// Tells the connection below `stream` that a request has been parsed, or has ended.
+    pub fn mark(stream: &Stream, in_request: bool) {
+        if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
+            connection.in_request.store(in_request, Ordering::Release);
+        }
+    }
+
+    /// Returns the answer to send in place of `written`, if that is pingora's own to a header
+    /// section that it could not use. Bytes of an upstream are only ever written within a request.
+    fn in_place_of(&self, written: &[u8]) -> Option<Vec<u8>> {
+        if self.in_request.load(Ordering::Acquire) {
+            return None;
+        }
+        let by_pingora = written.windows(15).any(|part| part == b"Server: Pingora");
+        if !by_pingora {
+            return None;
+        }
+        if written.starts_with(b"HTTP/1.1 400 ") {
+            Some(self.heads.malformed(self.peer))
+        } else if written.starts_with(b"HTTP/1.1 405 ") {
+            Some(self.heads.connect_refused(self.peer))
+        } else {
+            None
+        }
+    }
+
+    /// Watches over the time that a header section takes; ready when that is over.
+    fn poll_head_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.head {
+            HeadProgress::Awaited => Poll::Pending,
+            HeadProgress::Begun => {
+                let mut timer = Box::pin(sleep(self.heads.timeout()));
+                let over = timer.as_mut().poll(cx);
+                self.head = HeadProgress::Timed(timer);
+                over
+            }
+            HeadProgress::Timed(timer) => timer.as_mut().poll(cx),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "pingora's digest wants the system's time; nothing of ours reads it"
+)]
+fn established() -> SystemTime {
+    SystemTime::now()
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if *self.in_request.get_mut() {
+            self.head = HeadProgress::Awaited;
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let before = buf.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
+            if matches!(self.head, HeadProgress::Awaited) && buf.filled().len() > before {
+                self.head = HeadProgress::Begun;
+            }
+            return Poll::Ready(read);
+        }
+        // To pingora it looks as if the client had left, which it may as well.
+        self.poll_head_deadline(cx).map(Ok)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(answer) = self.in_place_of(buf) else {
+            return Pin::new(&mut self.io).poll_write(cx, buf);
+        };
+        // Nothing is buffered between two requests, and the answer is smaller than the buffer: it
+        // is taken whole.
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        let taken = ready!(Pin::new(&mut self.io).poll_write(cx, &answer))?;
+        debug_assert_eq!(taken, answer.len());
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    async fn shutdown(&mut self) {
+        if let Err(error) = self.io.shutdown().await {
+            tracing::trace!(%error, "a connection was gone before it was shut down");
+        }
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.id
+    }
+}
+
+impl Ssl for Connection {}
+
+impl Peek for Connection {}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        vec![Some(TimingDigest {
+            established_ts: self.established,
+            ..TimingDigest::default()
+        })]
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.socket))
+    }
+}
