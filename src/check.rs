@@ -21,6 +21,7 @@ pub mod entry;
 mod flight;
 mod generation;
 mod local;
+mod pace;
 mod resolve;
 
 use entry::Entry;
@@ -78,7 +79,8 @@ struct Desk {
     local: LocalCache,
     generations: Generations,
     clients: entry::ClientIds,
-    refusals: resolve::RefusalRate,
+    refusals: pace::RefusalRate,
+    complaints: pace::Complaints,
 }
 
 impl TokenChecker {
@@ -92,7 +94,8 @@ impl TokenChecker {
                 local: LocalCache::new(settings.capacity),
                 generations: Generations::default(),
                 clients: entry::ClientIds::default(),
-                refusals: resolve::RefusalRate::default(),
+                refusals: pace::RefusalRate::default(),
+                complaints: pace::Complaints::default(),
                 stores,
                 settings,
             }),

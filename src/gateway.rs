@@ -290,6 +290,23 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
+    /// Nothing has been sent yet: another address of the same upstream may be tried with any
+    /// request.
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        ctx.failed_connects += 1;
+        if let Some(backend) = &ctx.backend {
+            backend.suspect();
+            error.set_retry(ctx.failed_connects < backend.addresses());
+        }
+        error
+    }
+
     async fn fail_to_proxy(
         &self,
         session: &mut Session,
@@ -305,11 +322,6 @@ impl ProxyHttp for Gateway {
             };
         };
         ctx.reject(&rejection, &self.metrics);
-        if let Some(backend) = &ctx.backend
-            && rejection == Rejection::BadGateway
-        {
-            backend.suspect();
-        }
         session.set_keepalive(None);
         let reply = rejection.reply();
         let error_code = reply.status().as_u16();

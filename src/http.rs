@@ -62,6 +62,10 @@ pub enum Malformed {
     SeveralAuthorization,
     /// HTTP/1.1 without `Host` (RFC 9112 section 3.2).
     NoHost,
+    /// A `Host` that names no host (RFC 9112 section 3.2).
+    Host,
+    /// A `Content-Length` other than one number (RFC 9112 section 6.3).
+    ContentLength,
     /// `Content-Length` beside `Transfer-Encoding` (RFC 9112 section 6.1).
     TwoFramings,
     /// A `Transfer-Encoding` other than exactly `chunked`.
@@ -80,6 +84,8 @@ impl Malformed {
             Self::Head => "the request line or a header line is malformed",
             Self::SeveralAuthorization => "there must be one Authorization header at most",
             Self::NoHost => "a Host header is required",
+            Self::Host => "the Host header must name one host",
+            Self::ContentLength => "the Content-Length header must be one number",
             Self::TwoFramings => "Content-Length and Transfer-Encoding exclude each other",
             Self::TransferEncoding => "the only transfer encoding accepted is chunked",
             Self::BareLf => "header lines must end in CRLF",
@@ -136,7 +142,8 @@ impl Rejection {
         matches!(
             self,
             Self::Malformed(
-                Malformed::TwoFramings
+                Malformed::ContentLength
+                    | Malformed::TwoFramings
                     | Malformed::TransferEncoding
                     | Malformed::BareLf
                     | Malformed::Body

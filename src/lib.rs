@@ -1,4 +1,4 @@
-//! **difygate**: a bearer-auth gateway in front of a Dify API. See `ARCHITECTURE.md` for the map.
+#![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod admin;
 pub mod app;

@@ -1,12 +1,6 @@
 //! What happens when the local map does not know a token.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Desk, Finding, Undecided, Verdict,
@@ -26,11 +20,6 @@ use crate::{
 /// Life of a lease: longer than any lookup may take, short enough that a process which dies with
 /// one delays nobody's caching for long.
 const LEASE_TTL: Duration = Duration::from_secs(5);
-
-/// Refusals per second and process that may be written to Redis. Past that, a token is looked up
-/// before a lease is taken, so that a flood of garbage stops filling Redis long before it stops
-/// being answered.
-const REFUSALS_PER_SECOND: u64 = 100;
 
 /// The checker's collaborators.
 #[derive(Clone, Debug)]
@@ -294,7 +283,9 @@ impl Desk {
             Ok(None) => return Ok(Truth::Refused),
             Err(error) => {
                 tracing::debug!(error = %Chain(&error), "token lookup failed");
-                if matches!(error, StoreError::Rejected { .. }) {
+                if matches!(error, StoreError::Rejected { .. })
+                    && self.complaints.is_due(self.stores.clock.monotonic())
+                {
                     tracing::error!(
                         error = %Chain(&error),
                         "postgres refused the token lookup; `difygate check --connect` says what is missing"
@@ -395,34 +386,4 @@ fn invariant_broken(token_id: uuid::Uuid) {
         %token_id,
         "a token's row and its prefix contradict each other; the token is refused"
     );
-}
-
-/// Counts the refusals of the present second.
-#[derive(Debug, Default)]
-pub(super) struct RefusalRate {
-    /// The second in the upper half, the count in the lower.
-    state: AtomicU64,
-}
-
-impl RefusalRate {
-    fn is_exceeded(&self, now: Monotonic) -> bool {
-        let state = self.state.load(Ordering::Relaxed);
-        state >> 32 == second(now) && state & 0xFFFF_FFFF >= REFUSALS_PER_SECOND
-    }
-
-    fn count(&self, now: Monotonic) {
-        let _ = self
-            .state
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
-                Some(if state >> 32 == second(now) {
-                    state + 1
-                } else {
-                    second(now) << 32 | 1
-                })
-            });
-    }
-}
-
-fn second(now: Monotonic) -> u64 {
-    now.since(Monotonic::default()).as_secs() & 0xFFFF_FFFF
 }

@@ -111,6 +111,8 @@ pub struct Ctx {
     pub local: bool,
     /// Where the request goes on to.
     pub backend: Option<Arc<Backend>>,
+    /// How many addresses of that upstream could not be connected to.
+    pub failed_connects: usize,
     /// How it ended.
     pub outcome: Outcome,
     /// The status that was sent; 0 for none.
@@ -131,6 +133,7 @@ impl Ctx {
             guarded: false,
             local: false,
             backend: None,
+            failed_connects: 0,
             outcome: Outcome::Aborted,
             status: 0,
             reason: None,

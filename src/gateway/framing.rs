@@ -6,7 +6,10 @@
 use http::{Version, header};
 use pingora::proxy::Session;
 
-use crate::http::{Malformed, Rejection};
+use crate::{
+    http::{Malformed, Rejection},
+    route::NotCanonical,
+};
 
 /// Checks the header section's framing and size.
 pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Rejection> {
@@ -18,6 +21,17 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
         }
         if has_bare_lf(&raw) {
             return Err(Rejection::Malformed(Malformed::BareLf));
+        }
+        // The parsed target has lost it by now.
+        if target_of(&raw).contains(&b'#') {
+            return Err(Rejection::Target(NotCanonical::Fragment));
+        }
+        let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+        if let Some(length) = lengths.next() {
+            let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+            if !digits || lengths.next().is_some() {
+                return Err(Rejection::Malformed(Malformed::ContentLength));
+            }
         }
         let codings = head.headers.get_all(header::TRANSFER_ENCODING);
         let mut codings = codings.iter();
@@ -35,8 +49,14 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
             }
         }
     }
-    if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
-        return Err(Rejection::Malformed(Malformed::NoHost));
+    match head.headers.get(header::HOST) {
+        None if head.version == Version::HTTP_11 => {
+            return Err(Rejection::Malformed(Malformed::NoHost));
+        }
+        Some(host) if !is_host(host.as_bytes()) => {
+            return Err(Rejection::Malformed(Malformed::Host));
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -48,6 +68,19 @@ fn has_bare_lf(raw: &[u8]) -> bool {
         previous = byte;
         bare
     })
+}
+
+/// The request line's second word.
+fn target_of(raw: &[u8]) -> &[u8] {
+    let raw = raw.trim_ascii_start();
+    let line = raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+}
+
+/// Tells whether a `Host` is a host and at most a port (RFC 9112 section 3.2), or empty.
+fn is_host(value: &[u8]) -> bool {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(byte);
+    value.iter().all(part)
 }
 
 fn has_content_length(raw: &[u8]) -> bool {

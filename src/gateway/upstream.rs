@@ -87,6 +87,14 @@ impl Backend {
         Ok(peer)
     }
 
+    /// Returns how many addresses there are to try.
+    pub(super) fn addresses(&self) -> usize {
+        self.peers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// Asks for the next probe at once: a request has met a failure.
     pub(super) fn suspect(&self) {
         self.suspect.notify_one();

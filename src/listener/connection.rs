@@ -152,7 +152,16 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         if *self.in_request.get_mut() {
             self.head = HeadProgress::Awaited;
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            let read = Pin::new(&mut self.io).poll_read(cx, buf);
+            // Nobody waits with something unsent in hand: pingora does not flush the beginning of
+            // a body whose length is known.
+            if read.is_pending()
+                && !self.io.buffer().is_empty()
+                && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
+            {
+                return Poll::Ready(Err(error));
+            }
+            return read;
         }
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {

@@ -218,7 +218,10 @@ impl RouteTable {
             return Err(NotCanonical::Ambiguous);
         }
         match path.second_reading() {
-            Some(Ok(second)) if self.decide_str(second.as_str(), method) != decision => {
+            Some(Ok(second))
+                if self.decide_str(second.as_str(), method) != decision
+                    || self.class(second.as_str(), method) != self.class(path.as_str(), method) =>
+            {
                 Err(NotCanonical::Ambiguous)
             }
             Some(Err(_)) => Err(NotCanonical::Ambiguous),
@@ -226,8 +229,22 @@ impl RouteTable {
         }
     }
 
+    /// Tells whether the path is in a row that is not open to everybody, even where `method` is
+    /// let through unchecked.
     fn is_guarded(&self, path: &str, method: &Method) -> bool {
-        !matches!(self.decide_str(path, method), Decision::Pass { .. })
+        self.local(path).is_some()
+            || matches!(
+                self.class(path, method),
+                Some(Class::Bearer(_) | Class::Deny)
+            )
+    }
+
+    fn class(&self, path: &str, method: &Method) -> Option<&Class> {
+        self.configured
+            .iter()
+            .chain(&self.built_in)
+            .find(|rule| rule.matches(path, method))
+            .map(|rule| &rule.class)
     }
 
     fn decide_str(&self, path: &str, method: &Method) -> Decision<'_> {
@@ -238,12 +255,7 @@ impl RouteTable {
                 _ => Decision::MethodNotAllowed(local),
             };
         }
-        let rule = self
-            .configured
-            .iter()
-            .chain(&self.built_in)
-            .find(|rule| rule.matches(path, method));
-        match rule.map(|rule| &rule.class) {
+        match self.class(path, method) {
             // A preflight carries no token; the upstream answers it.
             Some(Class::Bearer(rule)) if *method == Method::OPTIONS => Decision::Pass {
                 upstream: &rule.upstream,

@@ -18,6 +18,7 @@ mod postgres;
 mod redis;
 mod relay;
 mod selftest;
+mod stage;
 mod upstream;
 mod wire;
 
@@ -28,5 +29,6 @@ pub(crate) use self::{
     postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
     redis::{DedicatedRedis, RedisSpace, redis_fixture},
     relay::Relay,
+    stage::{ISSUER, Stage},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
 };

@@ -1,0 +1,154 @@
+//! Request targets that have more than one reading, or none.
+
+use super::{assert_nothing_went_through, open, send};
+
+/// Each of these targets is refused with 400, and the upstream does not see it.
+async fn refused(targets: &[&str]) {
+    let (gateway, upstream) = open().await;
+    for target in targets {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let bytes =
+                format!("{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+            let (response, _) = send(&gateway, &bytes).await;
+            assert_eq!(response.status, 400, "{method} {target:?} got {response:?}");
+        }
+        assert_nothing_went_through(&gateway, &upstream).await;
+    }
+    upstream.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absolute_form_is_refused() {
+    refused(&[
+        "http://a/openapi/v1/apps",
+        "http://other.test/x",
+        "HTTPS://a/x",
+        "http://a",
+        "ftp://a/x",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asterisk_and_authority_form_are_refused() {
+    refused(&["*", "gateway.test:80", "x", "?x", "%2Fopenapi/v1/apps"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_is_refused_with_405_and_allow() {
+    let (gateway, upstream) = open().await;
+    for target in ["gateway.test:443", "/x"] {
+        let bytes = format!("CONNECT {target} HTTP/1.1\r\nHost: gateway.test:443\r\n\r\n");
+        let (response, _) = send(&gateway, &bytes).await;
+        assert_eq!(response.status, 405, "{target} {response:?}");
+        assert!(response.header("allow").is_some(), "{target} {response:?}");
+        assert_nothing_went_through(&gateway, &upstream).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dot_segments_are_refused_in_every_spelling() {
+    refused(&[
+        "/openapi/v1/../../x",
+        "/x/../openapi/v1/apps",
+        "/./openapi/v1/apps",
+        "/x/..",
+        "/x/.",
+        "/openapi/v1/%2e%2e/x",
+        "/openapi/v1/%2E./x",
+        "/x/.%2e",
+        "/x/%2e",
+        "/x/..;a/openapi/v1/apps",
+        "/x/.;/openapi/v1/apps",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encoded_and_literal_separators_and_controls_are_refused() {
+    refused(&[
+        "/openapi%2Fv1/apps",
+        "/files%2fx",
+        "/openapi%5cv1/apps",
+        "/files%5Cx",
+        "/files\\x",
+        "/openapi\\v1\\apps",
+        "/x%00",
+        "/openapi/v1/apps%00",
+        "/x%0a",
+        "/x%0d%0aX-A:b",
+        "/x%7f",
+        "/x%1f",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_literal_nul_or_control_is_refused() {
+    refused(&["/x\0", "/openapi/v1/apps\0", "/x\x01", "/x\x7f", "/x\ty"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_in_a_guarded_prefix_is_refused() {
+    refused(&[
+        "/openapi/v1;a=b/apps",
+        "/openapi;x/v1/apps",
+        "/openapi/v1/apps;x",
+        "/openapi/v1/account;x",
+        "/openapi/v1/apps%3Bx",
+        "/inner;x/api",
+        "/;/inner/api",
+        "/v1/me;x",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn double_encoding_that_would_change_the_row_is_refused() {
+    refused(&[
+        "/%256fpenapi/v1/apps",
+        "/openapi/v1/%2561pps",
+        "/%2569nner/api",
+        "/x/%252e%252e/openapi/v1/apps",
+        "/openapi%252Fv1/apps",
+        "/openapi/v1/apps%2500",
+        "/openapi/v1/acc%256funt",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_encoding_is_refused() {
+    refused(&[
+        "/x%",
+        "/x%4",
+        "/x%zz",
+        "/%u002e/x",
+        "/openapi/v1/%",
+        "/x%ff",
+        "/x%c0%af",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fragment_is_refused() {
+    refused(&["/x#y", "/openapi/v1/apps#", "/x?y#z", "/#/openapi/v1/apps"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_slashes_and_mixed_case_do_not_get_past_a_guard() {
+    let (gateway, upstream) = open().await;
+    for path in [
+        "//openapi//v1/apps",
+        "/openapi/v1//apps",
+        "/%6Fpenapi/v1/apps",
+        "/openapi/%761/x",
+    ] {
+        assert_eq!(gateway.get(path, None).await.status, 401, "{path}");
+    }
+    for path in ["//inner/api/x", "/inner//api/x", "/inner/%61pi/x"] {
+        assert_eq!(gateway.get(path, None).await.status, 404, "{path}");
+    }
+    assert_nothing_went_through(&gateway, &upstream).await;
+}

@@ -1,0 +1,139 @@
+//! WebSockets: only on pass routes, only after a 101, and nothing else by that name.
+
+use super::{APPS, Stage, request};
+use crate::support::{Behaviour, RequestBuilder};
+
+const SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// The opening handshake (RFC 6455 section 4.1).
+fn handshake(path: &str) -> RequestBuilder {
+    request("GET", path)
+        .header("Connection", "keep-alive, Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+}
+
+async fn with_sockets() -> Stage {
+    let stage = Stage::set().await;
+    stage.upstream.on("/socket.io/", Behaviour::WebSocketEcho);
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_on_a_pass_route_carries_bytes_both_ways() {
+    let stage = with_sockets().await;
+    let mut client = stage.gateway.client().await;
+
+    client.send(&handshake(SOCKET).to_bytes()).await;
+    let head = client.read_head().await;
+
+    assert_eq!(head.status, 101, "{head:?}");
+    assert_eq!(head.header("upgrade"), Some("websocket"));
+    let seen = stage.upstream.take_requests().remove(0);
+    assert_eq!(seen.target(), SOCKET);
+    assert_eq!(seen.header("upgrade"), Some("websocket"));
+    assert_eq!(
+        seen.header("sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
+    for frame in [
+        &b"\x81\x05hello"[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 70_000],
+    ] {
+        client.send(frame).await;
+        assert_eq!(client.read_exact(frame.len()).await, frame);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_its_websocket_ends_it_upstream() {
+    let stage = with_sockets().await;
+    let mut client = stage.gateway.client().await;
+    client.send(&handshake(SOCKET).to_bytes()).await;
+    assert_eq!(client.read_head().await.status, 101);
+
+    drop(client);
+
+    stage.upstream.wait_for_disconnect().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_upgraded_is_never_used_for_another_request() {
+    let stage = with_sockets().await;
+    let mut client = stage.gateway.client().await;
+    client.send(&handshake(SOCKET).to_bytes()).await;
+    assert_eq!(client.read_head().await.status, 101);
+    let upgraded = stage.upstream.take_requests().remove(0).connection;
+
+    drop(client);
+    stage.upstream.wait_for_disconnect().await;
+    stage.forwards(&request("GET", "/x")).await;
+    stage.gateway.get("/y", None).await;
+
+    assert_ne!(stage.upstream.requests()[0].connection, upgraded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_bearer_route_an_upgrade_is_forwarded_as_a_plain_request() {
+    let stage = Stage::set().await;
+    let upgrade = handshake(APPS).bearer(&stage.account.token);
+
+    let response = upgrade.send(stage.gateway.addr()).await;
+
+    assert_eq!(response.status, 200, "{response:?}");
+    let seen = stage.upstream.take_requests().remove(0);
+    assert_eq!(seen.header("upgrade"), None);
+    assert_eq!(seen.header("connection"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_bearer_route_a_101_that_nobody_asked_for_opens_no_tunnel() {
+    let stage = Stage::set().await;
+    stage.upstream.on(APPS, Behaviour::WebSocketEcho);
+    let mut client = stage.gateway.client().await;
+
+    let upgrade = handshake(APPS).bearer(&stage.account.token);
+    client.send(&upgrade.to_bytes()).await;
+
+    assert_eq!(client.read_head().await.status, 502);
+    stage.upstream.wait_for_disconnect().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_an_upgrade_on_a_bearer_route_is_401() {
+    let stage = Stage::set().await;
+
+    stage.refuses(&handshake(APPS), 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_to_something_else_is_forwarded_as_a_plain_request() {
+    let stage = Stage::set().await;
+
+    for protocol in ["h2c", "TLS/1.0", "websocket, h2c", "websockets", "foo"] {
+        let upgrade = request("GET", "/files/1")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", protocol);
+        stage.forwards(&upgrade).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_an_upgrade_that_was_declined_is_judged_or_dropped() {
+    let stage = Stage::set().await;
+    let inner = request("GET", "/inner/api/x").to_bytes();
+    let mut client = stage.gateway.client().await;
+
+    client
+        .send(&[handshake(SOCKET).to_bytes(), inner].concat())
+        .await;
+
+    assert_eq!(client.read_response().await.status, 200);
+    stage.gateway.get("/last", None).await;
+    let seen = stage.upstream.take_requests();
+    let targets: Vec<_> = seen.iter().map(|request| request.target()).collect();
+    assert_eq!(targets, [SOCKET, "/last"]);
+    assert_eq!(seen[0].body_length, 0);
+}
