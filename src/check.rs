@@ -1,7 +1,8 @@
 //! The token check: local map, then Redis, then Postgres (`contract/tokens.md`, "The check").
 //!
 //! Invariants, from `design/coherence.md`:
-//! - A hit allocates nothing and waits for nothing. Both ends are checked at every hit.
+//! - A hit allocates nothing and waits for nothing. An entry ends with its key in
+//!   Redis or with its token, whichever is sooner, and its end is checked at every hit.
 //! - The local map is filled from what stands in Redis, so that the disappearance of the key
 //!   there can be noticed; only while Redis is away does an answer of Postgres go in, for
 //!   `token_cache.untracked_ttl`.
@@ -104,10 +105,7 @@ impl TokenChecker {
 
     /// Looks a token up in the local map alone: no I/O, no allocation.
     pub fn look_up(&self, hash: &TokenHash) -> Hit {
-        let hit = self
-            .desk
-            .local
-            .look_up(hash, self.clock.now(), self.clock.monotonic());
+        let hit = self.desk.local.look_up(hash, self.clock.monotonic());
         match &hit {
             Hit::Live(_) => self.metrics.check(Tier::Local, true),
             Hit::Refused => self.metrics.check(Tier::Local, false),

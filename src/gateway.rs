@@ -7,6 +7,7 @@ use http::header;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::RequestHeader,
+    modules::http::HttpModules,
     protocols::http::ServerSession,
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
@@ -16,7 +17,7 @@ use crate::{
     audit::AuditEvent,
     check::{Hit, TokenChecker, Verdict},
     clock::Clock,
-    config::{AccessLog, Config, ForwardAuthorization},
+    config::{AccessLog, Config},
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
     jws::KeySet,
     listener::Connection,
@@ -136,7 +137,8 @@ impl Gateway {
                 let entry = match self.checker.look_up(&hash) {
                     Hit::Live(entry) => entry,
                     Hit::Refused => return Err(Rejection::InvalidToken),
-                    Hit::Miss => match self.checker.resolve(kind, hash).await? {
+                    // Boxed, like all that is rare: it would make every request's future larger.
+                    Hit::Miss => match Box::pin(self.checker.resolve(kind, hash)).await? {
                         Verdict::Live(entry) => entry,
                         Verdict::Refused => return Err(Rejection::InvalidToken),
                     },
@@ -231,6 +233,9 @@ impl ProxyHttp for Gateway {
         )
     }
 
+    /// pingora would compress responses on request; here they pass as they are.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         mark(session, true);
         keep_alive(session, self.settings.idle_seconds);
@@ -241,7 +246,7 @@ impl ProxyHttp for Gateway {
                 return Ok(false);
             }
             Ok(Next::Answer(reply)) => {
-                ctx.outcome = Outcome::Local;
+                ctx.outcome = Some(Outcome::Local);
                 reply
             }
             Err(rejection) => {
@@ -252,7 +257,7 @@ impl ProxyHttp for Gateway {
                 rejection.reply()
             }
         };
-        respond::send(session, ctx, reply).await?;
+        Box::pin(respond::send(session, ctx, reply)).await?;
         Ok(true)
     }
 
@@ -273,21 +278,7 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if ctx.guarded && self.settings.forward.authorization == ForwardAuthorization::Strip {
-            upstream.remove_header(&header::AUTHORIZATION);
-        }
         self.rewrite(session, upstream, ctx)
-    }
-
-    async fn response_filter(
-        &self,
-        _: &mut Session,
-        response: &mut pingora::http::ResponseHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        ctx.outcome = Outcome::Forwarded;
-        ctx.status = response.status.as_u16();
-        Ok(())
     }
 
     /// Nothing has been sent yet: another address of the same upstream may be tried with any
@@ -315,7 +306,7 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         let rejection = Self::rejection_of(error).filter(|_| session.response_written().is_none());
         let Some(rejection) = rejection else {
-            ctx.outcome = Outcome::Aborted;
+            ctx.outcome = Some(Outcome::Aborted);
             return FailToProxy {
                 error_code: 0,
                 can_reuse_downstream: false,
@@ -336,7 +327,14 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         let took = self.clock.monotonic().since(ctx.began);
-        self.metrics.request(ctx.outcome);
+        let written = session.response_written();
+        ctx.status = written.map_or(0, |response| response.status.as_u16());
+        let outcome = ctx.outcome.unwrap_or(match written {
+            Some(_) => Outcome::Forwarded,
+            None => Outcome::Aborted,
+        });
+        ctx.outcome = Some(outcome);
+        self.metrics.request(outcome);
         self.metrics.request_duration.observe(took.as_secs_f64());
         access::log(self.settings.access, session, error, ctx, took);
         mark(session, false);

@@ -315,6 +315,18 @@ impl Entry {
         }
     }
 
+    /// Brings the deadline forward to the token's own end, so that a hit has one thing to compare.
+    ///
+    /// Both ends are then on the clock that only goes forward: a step of the wall clock, in the
+    /// minute that an entry lives at most, neither kills a token nor revives one.
+    #[must_use]
+    pub fn ending_with_token(mut self, now: Timestamp, instant: Monotonic) -> Self {
+        if let Some(end) = self.context.expires_at {
+            self.deadline = self.deadline.min(instant.plus(now.until(end)));
+        }
+        self
+    }
+
     /// Tells whether the token itself is past its end.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.context.expires_at.is_some_and(|at| at <= now)

@@ -14,10 +14,7 @@ use std::{
 use dashmap::{DashMap, Entry as MapEntry};
 
 use super::entry::Entry;
-use crate::{
-    clock::{Monotonic, Timestamp},
-    token::TokenHash,
-};
+use crate::{clock::Monotonic, token::TokenHash};
 
 /// Most refusals that are remembered: 65,536 × (32 + 8 bytes, and the table's slack) ≈ 5 MiB.
 const REFUSAL_CAPACITY: usize = 65_536;
@@ -55,10 +52,10 @@ impl LocalCache {
 
     /// Looks a token up. Allocates nothing, waits for nothing but the shard's lock.
     ///
-    /// Both ends are looked at on every hit: the entry's own and the token's.
-    pub(super) fn look_up(&self, hash: &TokenHash, now: Timestamp, instant: Monotonic) -> Hit {
+    /// The deadline is looked at on every hit; it is never later than the token's own end.
+    pub(super) fn look_up(&self, hash: &TokenHash, instant: Monotonic) -> Hit {
         if let Some(entry) = self.live.map.get(hash) {
-            if instant < entry.deadline && !entry.is_expired(now) {
+            if instant < entry.deadline {
                 return Hit::Live(Arc::clone(&entry));
             }
             return Hit::Miss;
@@ -209,8 +206,6 @@ mod tests {
     use super::*;
     use crate::check::entry::{Subject, TokenContext};
 
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_000);
-
     fn at(seconds: u64) -> Monotonic {
         Monotonic::default().plus(Duration::from_secs(seconds))
     }
@@ -220,7 +215,7 @@ mod tests {
         TokenHash::from_digest(Sha256::digest(n.to_le_bytes()).into())
     }
 
-    fn entry(deadline: Monotonic, expires_at: i64) -> Arc<Entry> {
+    fn entry(deadline: Monotonic) -> Arc<Entry> {
         let context = TokenContext {
             token_id: Uuid::nil(),
             subject: Subject::Account {
@@ -228,44 +223,42 @@ mod tests {
                 email: "ada@example.com".into(),
             },
             client_id: None,
-            expires_at: Some(Timestamp::from_unix_seconds(expires_at)),
+            expires_at: None,
         };
         Arc::new(Entry::new(context, deadline))
     }
 
     #[test]
-    fn a_hit_needs_both_ends_in_the_future() {
+    fn a_hit_needs_its_deadline_in_the_future() {
         let cache = LocalCache::new(10);
-        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
-        assert!(matches!(cache.look_up(&hash(1), NOW, at(4)), Hit::Live(_)));
-        assert!(matches!(cache.look_up(&hash(1), NOW, at(5)), Hit::Miss));
-        let expired = Timestamp::from_unix_seconds(2_000);
-        assert!(matches!(cache.look_up(&hash(1), expired, at(4)), Hit::Miss));
+        cache.insert_live(hash(1), entry(at(5)), at(0), || true);
+        assert!(matches!(cache.look_up(&hash(1), at(4)), Hit::Live(_)));
+        assert!(matches!(cache.look_up(&hash(1), at(5)), Hit::Miss));
     }
 
     #[test]
     fn a_refusal_replaces_a_live_entry_and_the_other_way_round() {
         let cache = LocalCache::new(10);
-        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         cache.insert_refused(hash(1), at(5), at(0));
-        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Refused));
-        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
-        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Live(_)));
+        assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Refused));
+        cache.insert_live(hash(1), entry(at(5)), at(0), || true);
+        assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Live(_)));
         assert_eq!(cache.len(), (1, 0));
     }
 
     #[test]
     fn what_is_no_longer_true_is_not_kept() {
         let cache = LocalCache::new(10);
-        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || false);
-        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Miss));
+        cache.insert_live(hash(1), entry(at(5)), at(0), || false);
+        assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Miss));
     }
 
     #[test]
     fn the_sweep_forgets_what_is_past() {
         let cache = LocalCache::new(10);
-        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
-        cache.insert_live(hash(2), entry(at(9), 2_000), at(0), || true);
+        cache.insert_live(hash(1), entry(at(5)), at(0), || true);
+        cache.insert_live(hash(2), entry(at(9)), at(0), || true);
         cache.insert_refused(hash(3), at(5), at(0));
         cache.sweep(at(5));
         assert_eq!(cache.len(), (1, 0));
@@ -274,12 +267,12 @@ mod tests {
     #[test]
     fn a_flood_of_refusals_leaves_live_tokens_alone() {
         let cache = LocalCache::new(10);
-        cache.insert_live(hash(1), entry(at(5), 2_000), at(0), || true);
+        cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         for n in 2..2 * REFUSAL_CAPACITY as u64 {
             cache.insert_refused(hash(n), at(5), at(0));
         }
         assert!(cache.len().1 <= REFUSAL_CAPACITY);
-        assert!(matches!(cache.look_up(&hash(1), NOW, at(1)), Hit::Live(_)));
+        assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Live(_)));
     }
 
     proptest! {
@@ -287,7 +280,7 @@ mod tests {
         fn the_map_never_outgrows_its_capacity(capacity in 1_usize..200, inserts in 0_u64..1_000) {
             let cache = LocalCache::new(capacity);
             for n in 0..inserts {
-                cache.insert_live(hash(n), entry(at(5), 2_000), at(0), || true);
+                cache.insert_live(hash(n), entry(at(5)), at(0), || true);
                 prop_assert!(cache.live.map.len() <= capacity);
                 prop_assert_eq!(cache.live.map.len(), cache.live.len());
             }

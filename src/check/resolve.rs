@@ -338,8 +338,8 @@ impl Desk {
     }
 
     fn keep(&self, hash: TokenHash, entry: Entry, generation: Generation, tier: Tier) -> Finding {
-        let entry = Arc::new(entry);
         let instant = self.stores.clock.monotonic();
+        let entry = Arc::new(entry.ending_with_token(self.stores.clock.now(), instant));
         self.local
             .insert_live(hash, Arc::clone(&entry), instant, || {
                 self.generations.of(&hash) == generation

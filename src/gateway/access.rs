@@ -6,7 +6,7 @@ use std::time::Duration;
 use pingora::{Error, proxy::Session};
 
 use super::Ctx;
-use crate::config::AccessLog;
+use crate::{config::AccessLog, metrics::Outcome};
 
 /// Writes the line.
 pub(super) fn log(
@@ -49,7 +49,7 @@ pub(super) fn log(
                 method = head.method.as_str(),
                 path,
                 status = ctx.status,
-                outcome = ctx.outcome.as_str(),
+                outcome = ctx.outcome.map(Outcome::as_str),
                 reason = ctx.reason,
                 client,
                 token_id,

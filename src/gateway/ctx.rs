@@ -113,8 +113,8 @@ pub struct Ctx {
     pub backend: Option<Arc<Backend>>,
     /// How many addresses of that upstream could not be connected to.
     pub failed_connects: usize,
-    /// How it ended.
-    pub outcome: Outcome,
+    /// How it ended, where that is known before its end.
+    pub outcome: Option<Outcome>,
     /// The status that was sent; 0 for none.
     pub status: u16,
     /// Why it was refused.
@@ -134,7 +134,7 @@ impl Ctx {
             local: false,
             backend: None,
             failed_connects: 0,
-            outcome: Outcome::Aborted,
+            outcome: None,
             status: 0,
             reason: None,
             _in_flight: InFlight::begin(&metrics.requests_in_flight),
@@ -151,7 +151,7 @@ impl Ctx {
     }
 
     pub(super) fn reject(&mut self, rejection: &Rejection, metrics: &Metrics) {
-        self.outcome = Outcome::Rejected;
+        self.outcome = Some(Outcome::Rejected);
         self.reason = Some(rejection.reason());
         metrics.rejection(rejection.reason());
     }

@@ -1,8 +1,15 @@
 //! What the upstream gets to see: the header rules of `contract/surfaces.md`, "Forwarding".
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    io::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, Request,
+    header::{self, HeaderName, HeaderValue},
+    request,
+};
 use pingora::{
     Error, ErrorType, OrErr as _, Result, http::RequestHeader, protocols::l4::socket,
     proxy::Session,
@@ -12,7 +19,7 @@ use super::{Ctx, Gateway, ctx::RequestId};
 use crate::{
     check::entry::Entry,
     clock::Timestamp,
-    config::ForwardIdentity,
+    config::{ForwardAuthorization, ForwardIdentity},
     http::headers::{self, Meaning, meaning_of},
     jws::IdentityClaims,
     token::TokenKind,
@@ -23,6 +30,23 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SUBJECT_TYPE: HeaderName = HeaderName::from_static("x-dify-subject-type");
+const SUBJECT_EMAIL: HeaderName = HeaderName::from_static("x-dify-subject-email");
+const SUBJECT_ISSUER: HeaderName = HeaderName::from_static("x-dify-subject-issuer");
+const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-dify-account-id");
+const CLIENT_ID: HeaderName = HeaderName::from_static("x-dify-client-id");
+const TOKEN_ID: HeaderName = HeaderName::from_static("x-dify-token-id");
+const SCOPES: HeaderName = HeaderName::from_static("x-dify-scopes");
+const IDENTITY: HeaderName = HeaderName::from_static("x-dify-identity");
+
+/// Headers that say where a request came from, and what it is called.
+const ADDED: usize = 5;
+
+/// Most headers that say who sent it.
+const ADDED_IDENTITY: usize = 8;
+
+/// Longest text of an address: eight groups of four hexadecimal digits.
+const LONGEST_ADDRESS: usize = 39;
 
 /// Least life that a cached signed identity must have left when it is sent, in seconds: it has to
 /// survive the way to the upstream and a request that waits there.
@@ -31,13 +55,17 @@ const LEAST_IDENTITY_LIFE: u64 = 10;
 /// Takes away a `Connection` header's power over what we keep or add, before pingora obeys it.
 pub(super) fn disarm_connection(session: &mut Session) {
     let head = session.req_header_mut();
-    let all = head.headers.get_all(header::CONNECTION);
-    let values: Vec<&str> = all.iter().filter_map(|v| v.to_str().ok()).collect();
-    let harmless = match values.as_slice() {
-        [] => return,
-        [one] => headers::harmless_connection(one),
-        several => {
-            let joined = several.join(", ");
+    let mut values = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let Some(first) = values.next() else { return };
+    let harmless = match values.next() {
+        None => headers::harmless_connection(first),
+        Some(second) => {
+            let all: Vec<&str> = [first, second].into_iter().chain(values).collect();
+            let joined = all.join(", ");
             Some(headers::harmless_connection(&joined).unwrap_or(joined))
         }
     };
@@ -87,97 +115,138 @@ impl Gateway {
         upstream: &mut RequestHeader,
         ctx: &Ctx,
     ) -> Result<()> {
-        drop_forged(upstream, ctx.peer_trusted);
-        add_forwarded(session, upstream, ctx.peer_trusted)?;
-        upstream.insert_header(REQUEST_ID, value(ctx.request_id().as_bytes())?)?;
-        if let Some(entry) = &ctx.principal {
+        let strip =
+            ctx.guarded && self.settings.forward.authorization == ForwardAuthorization::Strip;
+        let identity = match self.settings.forward.identity {
+            ForwardIdentity::None => 0,
+            ForwardIdentity::Headers | ForwardIdentity::Signed => ADDED_IDENTITY,
+        };
+        edit_headers(upstream, ADDED + identity, |headers| {
+            if strip {
+                headers.remove(header::AUTHORIZATION);
+            }
+            drop_forged(headers, ctx.peer_trusted);
+            add_forwarded(session, headers, ctx.peer_trusted)?;
+            headers.insert(REQUEST_ID, value(ctx.request_id().as_bytes())?);
+            let Some(entry) = &ctx.principal else {
+                return Ok(());
+            };
             match self.settings.forward.identity {
-                ForwardIdentity::None => {}
-                ForwardIdentity::Headers => add_identity(upstream, entry)?,
+                ForwardIdentity::None => Ok(()),
+                ForwardIdentity::Headers => add_identity(headers, entry),
                 ForwardIdentity::Signed => {
-                    add_identity(upstream, entry)?;
-                    self.add_signed_identity(upstream, entry)?;
+                    add_identity(headers, entry)?;
+                    self.add_signed_identity(headers, entry)
                 }
             }
-        }
-        Ok(())
+        })
     }
 
-    fn add_signed_identity(&self, upstream: &mut RequestHeader, entry: &Entry) -> Result<()> {
+    fn add_signed_identity(&self, headers: &mut HeaderMap, entry: &Entry) -> Result<()> {
         let now = self.clock.now();
         let fresh = |expires_at: Timestamp| now.until(expires_at).as_secs() >= LEAST_IDENTITY_LIFE;
         if let Some(signed) = entry.identity.get().filter(|s| fresh(s.expires_at)) {
-            upstream.insert_header("X-Dify-Identity", value(signed.jws.as_bytes())?)?;
+            headers.insert(IDENTITY, value(signed.jws.as_bytes())?);
             return Ok(());
         }
         let signed = self
             .keys
             .sign_identity(&claims(entry), now)
             .or_err(ErrorType::InternalError, "an identity could not be signed")?;
-        upstream.insert_header("X-Dify-Identity", value(signed.jws.as_bytes())?)?;
+        headers.insert(IDENTITY, value(signed.jws.as_bytes())?);
         // Another request may have been first; either is good.
         let _ = entry.identity.set(Box::new(signed));
         Ok(())
     }
 }
 
+/// Edits a head's headers as the plain map that they are.
+///
+/// pingora keeps every name's spelling in a second map and edits both at each step. Names mean the
+/// same in any case (RFC 9110 section 5.1), so the second map is let go: the head goes on in lower
+/// case. There will be `added` headers more at most.
+fn edit_headers(
+    head: &mut RequestHeader,
+    added: usize,
+    edit: impl FnOnce(&mut HeaderMap) -> Result<()>,
+) -> Result<()> {
+    let from_uri = head.uri.path_and_query().map(|target| target.as_str());
+    // What a URI cannot hold as it came would be lost.
+    let raw_target =
+        (from_uri.map(str::as_bytes) != Some(head.raw_path())).then(|| head.raw_path().to_vec());
+    let placeholder = RequestHeader::from(Request::new(()).into_parts().0);
+    let mut parts = request::Parts::from(std::mem::replace(head, placeholder));
+    parts.headers.reserve(added);
+    let edited = edit(&mut parts.headers);
+    *head = RequestHeader::from(parts);
+    if let Some(target) = raw_target {
+        head.set_raw_path(&target)?;
+    }
+    edited
+}
+
 /// Removes what only the gateway, or only a trusted proxy, may say.
-fn drop_forged(upstream: &mut RequestHeader, peer_trusted: bool) {
+fn drop_forged(headers: &mut HeaderMap, peer_trusted: bool) {
     let forged = |name: &HeaderName| match meaning_of(name.as_str()) {
         Meaning::Identity | Meaning::RequestId | Meaning::Shadow => true,
         // A trusted proxy's word counts, but only under its right name.
         Meaning::Forwarding => !peer_trusted || name.as_str().contains(['_', '.']),
         Meaning::Other => false,
     };
-    let names: Vec<HeaderName> = upstream
-        .headers
+    let names: Vec<HeaderName> = headers
         .keys()
         .filter(|name| forged(name))
         .cloned()
         .collect();
     for name in names {
-        upstream.remove_header(&name);
+        headers.remove(name);
     }
 }
 
 /// Says where the request came from.
-fn add_forwarded(
-    session: &Session,
-    upstream: &mut RequestHeader,
-    peer_trusted: bool,
-) -> Result<()> {
+fn add_forwarded(session: &Session, headers: &mut HeaderMap, peer_trusted: bool) -> Result<()> {
     if let Some(peer) = peer_of(session) {
-        let address = peer.ip().to_canonical().to_string();
-        let before: Vec<&[u8]> = upstream
-            .headers
-            .get_all(FORWARDED_FOR)
-            .iter()
-            .map(HeaderValue::as_bytes)
-            .chain([address.as_bytes()])
-            .collect();
-        let chain = value(&before.join(&b", "[..]))?;
-        upstream.insert_header(FORWARDED_FOR, chain)?;
+        let chain = forwarded_for(headers, peer.ip().to_canonical())?;
+        headers.insert(FORWARDED_FOR, chain);
     }
-    let said = |name: HeaderName| peer_trusted && upstream.headers.contains_key(name);
+    let said = |name: HeaderName| peer_trusted && headers.contains_key(name);
     let (proto, host, port) = (
         said(FORWARDED_PROTO),
         said(FORWARDED_HOST),
         said(FORWARDED_PORT),
     );
     if !proto {
-        upstream.insert_header(FORWARDED_PROTO, HeaderValue::from_static("http"))?;
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
     let authority = session.req_header().headers.get(header::HOST).cloned();
     if let Some(authority) = authority {
         if !port {
-            let port = port_of(authority.as_bytes()).unwrap_or(b"80");
-            upstream.insert_header(FORWARDED_PORT, value(port)?)?;
+            let port = match port_of(authority.as_bytes()) {
+                Some(port) => value(port)?,
+                None => HeaderValue::from_static("80"),
+            };
+            headers.insert(FORWARDED_PORT, port);
         }
         if !host {
-            upstream.insert_header(FORWARDED_HOST, authority)?;
+            headers.insert(FORWARDED_HOST, authority);
         }
     }
     Ok(())
+}
+
+/// Returns the addresses that the request has come by, the connection's own last.
+fn forwarded_for(headers: &HeaderMap, peer: IpAddr) -> Result<HeaderValue> {
+    let mut buffer = [0; LONGEST_ADDRESS];
+    let mut rest = &mut buffer[..];
+    write!(rest, "{peer}").or_err(ErrorType::InternalError, "an address is longer than any")?;
+    let length = LONGEST_ADDRESS - rest.len();
+    let address = &buffer[..length];
+    let mut before = headers.get_all(FORWARDED_FOR).iter().peekable();
+    if before.peek().is_none() {
+        return value(address);
+    }
+    let chain: Vec<&[u8]> = before.map(HeaderValue::as_bytes).chain([address]).collect();
+    value(&chain.join(&b", "[..]))
 }
 
 /// Returns the port of a `Host` value.
@@ -188,26 +257,24 @@ fn port_of(authority: &[u8]) -> Option<&[u8]> {
 }
 
 /// Says who the request speaks for.
-fn add_identity(upstream: &mut RequestHeader, entry: &Entry) -> Result<()> {
+fn add_identity(headers: &mut HeaderMap, entry: &Entry) -> Result<()> {
     let claims = claims(entry);
-    let optional = [
-        ("X-Dify-Account-Id", claims.account_id.as_deref()),
-        ("X-Dify-Client-Id", claims.client_id),
-    ];
     let always = [
-        ("X-Dify-Subject-Type", claims.subject_type),
-        ("X-Dify-Subject-Email", claims.subject_email),
-        ("X-Dify-Subject-Issuer", claims.subject_issuer),
-        ("X-Dify-Token-Id", claims.token_id.as_str()),
-        ("X-Dify-Scopes", claims.scopes),
+        (SUBJECT_TYPE, claims.subject_type),
+        (SUBJECT_EMAIL, claims.subject_email),
+        (SUBJECT_ISSUER, claims.subject_issuer),
+        (TOKEN_ID, claims.token_id.as_str()),
+        (SCOPES, claims.scopes),
     ];
-    for (name, text) in always {
-        upstream.insert_header(name, value(&visible(text))?)?;
-    }
-    for (name, text) in optional {
-        if let Some(text) = text {
-            upstream.insert_header(name, value(&visible(text))?)?;
-        }
+    let optional = [
+        (ACCOUNT_ID, claims.account_id.as_deref()),
+        (CLIENT_ID, claims.client_id),
+    ];
+    let known = optional
+        .into_iter()
+        .filter_map(|(name, text)| Some((name, text?)));
+    for (name, text) in always.into_iter().chain(known) {
+        headers.insert(name, value(&visible(text))?);
     }
     Ok(())
 }

@@ -62,12 +62,7 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
 }
 
 fn has_bare_lf(raw: &[u8]) -> bool {
-    let mut previous = 0;
-    raw.iter().any(|&byte| {
-        let bare = byte == b'\n' && previous != b'\r';
-        previous = byte;
-        bare
-    })
+    memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r')
 }
 
 /// The request line's second word.

@@ -18,7 +18,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Sends `reply`. An unread body never becomes the next request: it is read to its end within
 /// bounds, or the connection closes.
-pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
     let reply = if ctx.local { reply.as_local() } else { reply };
     if !drained(session).await {
         session.set_keepalive(None);
@@ -33,7 +33,6 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> 
         head.insert_header("Content-Type", "application/json")?;
     }
     head.insert_header("Content-Length", reply.body().len())?;
-    ctx.status = reply.status().as_u16();
     let bodiless = reply.body().is_empty() || session.req_header().method == http::Method::HEAD;
     session
         .write_response_header(Box::new(head), bodiless)

@@ -98,6 +98,10 @@ pub fn meaning_of(name: &str) -> Meaning {
 /// Returns the `Connection` header without the options that would take away what must be kept,
 /// or `None` where there are none (RFC 9110 section 7.6.1).
 pub fn harmless_connection(value: &str) -> Option<String> {
+    // What nearly every client sends, and nothing else costs anything.
+    if value.eq_ignore_ascii_case("keep-alive") || value.eq_ignore_ascii_case("close") {
+        return None;
+    }
     let harmful = |option: &str| {
         let option = option.trim().to_ascii_lowercase();
         KEPT.contains(&option.as_str()) || meaning_of(&option) != Meaning::Other

@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -52,7 +52,6 @@ pub struct Connection {
     id: UniqueIDType,
     peer: SocketAddr,
     socket: Arc<SocketDigest>,
-    established: SystemTime,
     heads: Arc<dyn HeadPolicy>,
     /// Whether a request has been parsed and not ended yet.
     in_request: AtomicBool,
@@ -88,7 +87,6 @@ impl Connection {
             id: fd,
             peer,
             socket: Arc::new(digest),
-            established: established(),
             heads,
             in_request: AtomicBool::new(false),
             head: HeadProgress::Awaited,
@@ -134,14 +132,6 @@ impl Connection {
             HeadProgress::Timed(timer) => timer.as_mut().poll(cx),
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "pingora's digest wants the system's time; nothing of ours reads it"
-)]
-fn established() -> SystemTime {
-    SystemTime::now()
 }
 
 impl AsyncRead for Connection {
@@ -233,11 +223,9 @@ impl Ssl for Connection {}
 impl Peek for Connection {}
 
 impl GetTimingDigest for Connection {
+    /// pingora asks at every request and nothing of ours reads it.
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        vec![Some(TimingDigest {
-            established_ts: self.established,
-            ..TimingDigest::default()
-        })]
+        Vec::new()
     }
 }
 

@@ -131,6 +131,23 @@ fn blocked_accounts_and_past_ends_are_told_apart() {
 }
 
 #[test]
+fn an_entry_ends_with_its_token() {
+    use std::time::Duration;
+    let (now, instant) = (Timestamp::from_unix_seconds(1_000), Monotonic::default());
+    let deadline = instant.plus(Duration::from_secs(60));
+    let ending_in = |seconds: i64| {
+        let mut context = live(&fixture("auth_token_account")).0;
+        context.expires_at = Some(Timestamp::from_unix_seconds(1_000 + seconds));
+        let entry = Entry::new(context, deadline).ending_with_token(now, instant);
+        entry.deadline.since(instant).as_secs()
+    };
+    assert_eq!(
+        [ending_in(-1), ending_in(0), ending_in(5), ending_in(90)],
+        [0, 0, 5, 60]
+    );
+}
+
+#[test]
 fn client_ids_are_kept_once_and_not_without_bound() {
     let clients = ClientIds::default();
     assert!(Arc::ptr_eq(&clients.intern("a"), &clients.intern("a")));
