@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::token::TokenKind;
+use crate::{clock::Timestamp, token::TokenKind};
 
 /// Something worth remembering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,47 @@ pub enum AuditEvent<'a> {
         /// The request's id, as in the access log.
         request_id: &'a str,
     },
+    /// A person approved a login.
+    DeviceFlowApproved {
+        /// The token's row.
+        token_id: Uuid,
+        /// The token's kind, which says its scopes.
+        kind: TokenKind,
+        /// Who approved.
+        subject_email: &'a str,
+        /// Their account, where they have one.
+        account_id: Option<Uuid>,
+        /// The workspace they were in, where they have an account.
+        tenant_id: Option<Uuid>,
+        /// The OAuth client.
+        client_id: &'a str,
+        /// What the device calls itself.
+        device_label: &'a str,
+        /// Whether the token took an older one's place.
+        rotated: bool,
+        /// When the token ends.
+        expires_at: Timestamp,
+    },
+    /// A person denied a login.
+    DeviceFlowDenied {
+        /// The OAuth client.
+        client_id: &'a str,
+        /// What the device calls itself.
+        device_label: &'a str,
+        /// Who denied.
+        subject_email: &'a str,
+    },
+    /// A token was fetched from another address than the one that the login began at.
+    CrossIpPoll {
+        /// The token's row.
+        token_id: Uuid,
+        /// The OAuth client.
+        client_id: &'a str,
+        /// Where the login began.
+        created_ip: &'a str,
+        /// Where the token was fetched.
+        poll_ip: &'a str,
+    },
 }
 
 impl AuditEvent<'_> {
@@ -37,6 +78,9 @@ impl AuditEvent<'_> {
         match self {
             Self::TokenExpired { .. } => "oauth.token_expired",
             Self::WrongSurfaceDenied { .. } => "openapi.wrong_surface_denied",
+            Self::DeviceFlowApproved { .. } => "oauth.device_flow_approved",
+            Self::DeviceFlowDenied { .. } => "oauth.device_flow_denied",
+            Self::CrossIpPoll { .. } => "oauth.device_code_cross_ip_poll",
         }
     }
 
@@ -64,6 +108,63 @@ impl AuditEvent<'_> {
                     method,
                     path,
                     request_id,
+                    "{event}"
+                );
+            }
+            Self::DeviceFlowApproved {
+                token_id,
+                kind,
+                subject_email,
+                account_id,
+                tenant_id,
+                client_id,
+                device_label,
+                rotated,
+                expires_at,
+            } => {
+                tracing::info!(
+                    target: "audit",
+                    event,
+                    %token_id,
+                    subject_type = kind.subject_type(),
+                    subject_email,
+                    account_id = account_id.map(tracing::field::display),
+                    tenant_id = tenant_id.map(tracing::field::display),
+                    client_id,
+                    device_label,
+                    scopes = kind.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "),
+                    rotated,
+                    expires_at = expires_at.to_iso8601(),
+                    "{event}"
+                );
+            }
+            Self::DeviceFlowDenied {
+                client_id,
+                device_label,
+                subject_email,
+            } => {
+                tracing::info!(
+                    target: "audit",
+                    event,
+                    client_id,
+                    device_label,
+                    subject_email,
+                    "{event}"
+                );
+            }
+            Self::CrossIpPoll {
+                token_id,
+                client_id,
+                created_ip,
+                poll_ip,
+            } => {
+                tracing::info!(
+                    target: "audit",
+                    event,
+                    %token_id,
+                    client_id,
+                    created_ip,
+                    poll_ip,
                     "{event}"
                 );
             }

@@ -151,6 +151,17 @@ impl TokenChecker {
         }
     }
 
+    /// Forgets a token that has just been revoked or replaced, and refuses it for as long as a
+    /// local entry of it might have been used.
+    ///
+    /// A lookup that is under way keeps its answer to itself: the generation has moved on.
+    pub fn forget(&self, hash: &TokenHash) {
+        self.desk.generations.advance(hash);
+        let instant = self.clock.monotonic();
+        let deadline = instant.plus(self.desk.settings.untracked_ttl);
+        self.desk.local.insert_refused(*hash, deadline, instant);
+    }
+
     /// Drops stale entries for ever.
     pub async fn keep_sweeping(self: Arc<Self>) {
         loop {

@@ -37,6 +37,11 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// Returns microseconds since the epoch.
+    pub const fn unix_micros(self) -> i64 {
+        self.0
+    }
+
     /// Parses an ISO-8601 instant with an offset, as Python's `isoformat()` writes it.
     ///
     /// Returns `None` when the text is not one, or has no offset.
@@ -49,6 +54,19 @@ impl Timestamp {
     /// Writes the instant as Python's `isoformat()` does for UTC: microseconds only where there
     /// are any, and the offset as `+00:00`.
     pub fn to_iso8601(self) -> String {
+        let mut text = self.to_local_part();
+        text.push_str("+00:00");
+        text
+    }
+
+    /// Writes the instant with `Z` for its offset, as Dify's session list does.
+    pub fn to_rfc3339_zulu(self) -> String {
+        let mut text = self.to_local_part();
+        text.push('Z');
+        text
+    }
+
+    fn to_local_part(self) -> String {
         let at = OffsetDateTime::from(self);
         let mut text = format!(
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
@@ -62,7 +80,6 @@ impl Timestamp {
         if at.microsecond() != 0 {
             text.push_str(&format!(".{:06}", at.microsecond()));
         }
-        text.push_str("+00:00");
         text
     }
 
@@ -200,7 +217,9 @@ mod tests {
             "2026-06-11T20:26:40+00:00",
             "1999-12-31T23:59:59.000001+00:00",
         ] {
-            assert_eq!(Timestamp::parse_iso8601(text).unwrap().to_iso8601(), text);
+            let at = Timestamp::parse_iso8601(text).unwrap();
+            assert_eq!(at.to_iso8601(), text);
+            assert_eq!(at.to_rfc3339_zulu(), text.replace("+00:00", "Z"));
         }
     }
 

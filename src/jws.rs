@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use crate::{clock::Timestamp, secret::Secret};
 
+mod console;
 mod hs256;
+
+pub use console::ConsoleKey;
 
 /// The audience of the identity that goes to an upstream.
 const IDENTITY_AUDIENCE: &str = "api.gateway.identity";
@@ -24,8 +27,7 @@ pub struct KeySet {
 impl KeySet {
     /// Builds the set; `None` when `active_kid` is not one of `keys`.
     pub fn new(keys: &BTreeMap<String, Secret>, active_kid: &str) -> Option<Self> {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(hs256::install);
+        install_provider();
         Some(Self {
             active_kid: active_kid.to_owned(),
             active: EncodingKey::from_secret(keys.get(active_kid)?.expose().as_bytes()),
@@ -65,6 +67,11 @@ impl std::fmt::Debug for KeySet {
             .field("active_kid", &self.active_kid)
             .finish_non_exhaustive()
     }
+}
+
+fn install_provider() {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(hs256::install);
 }
 
 /// Who a request speaks for: the same values as the `X-Dify-…` headers.

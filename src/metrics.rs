@@ -101,6 +101,10 @@ pub struct Metrics {
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
     pub local_refusals: IntGauge,
+    /// User codes that were tried and lead nowhere.
+    pub user_code_guesses: IntCounter,
+    /// Guesses above the budget of all callers together.
+    pub user_code_alarms: IntCounter,
 }
 
 impl Metrics {
@@ -188,6 +192,16 @@ impl Metrics {
                 &registry,
                 "token_cache_local_refusals",
                 "Refused tokens held in the local map.",
+            ),
+            user_code_guesses: counter(
+                &registry,
+                "user_code_guesses_total",
+                "User codes that were tried and lead nowhere.",
+            ),
+            user_code_alarms: counter(
+                &registry,
+                "user_code_alarms_total",
+                "Such user codes above the budget of all callers together.",
             ),
             registry,
         }

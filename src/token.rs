@@ -212,6 +212,24 @@ impl TokenHash {
         Self(digest)
     }
 
+    /// Reads the form in which the table's column and Redis's keys hold it: 64 lowercase
+    /// hexadecimal digits, and nothing else.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        const fn digit(byte: u8) -> Option<u8> {
+            match byte {
+                b'0'..=b'9' => Some(byte - b'0'),
+                b'a'..=b'f' => Some(byte - b'a' + 10),
+                _ => None,
+            }
+        }
+        let hex: &[u8; 64] = hex.as_bytes().try_into().ok()?;
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(digest))
+    }
+
     /// Returns the digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

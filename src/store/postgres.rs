@@ -204,6 +204,14 @@ fn classify(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
+/// What a row holds is not what the schema promises.
+fn decode(error: tokio_postgres::Error) -> StoreError {
+    StoreError::Rejected {
+        store: STORE,
+        source: Box::new(error),
+    }
+}
+
 fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Unreachable {
         store: STORE,

@@ -172,6 +172,27 @@ impl RedisLink {
         }
     }
 
+    /// Reads the value under a full key and its remaining time, absent for a key without one.
+    async fn value_and_ttl(
+        &self,
+        key: String,
+    ) -> Result<Option<(Vec<u8>, Option<Duration>)>, StoreError> {
+        let (bytes, ttl): (Option<Vec<u8>>, i64) = self
+            .command(|mut connection| async move {
+                // One transaction, or the key could change between value and time.
+                redis::pipe()
+                    .atomic()
+                    .get(&key)
+                    .pttl(&key)
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?;
+        // Redis says -1 for a key without a TTL.
+        let ttl = u64::try_from(ttl).ok().map(Duration::from_millis);
+        Ok(bytes.map(|bytes| (bytes, ttl)))
+    }
+
     /// Prepends `redis.key_prefix`, as Dify does: `{prefix}:{key}` when one is set.
     fn key(&self, key: &str) -> String {
         if self.key_prefix.is_empty() {
@@ -205,6 +226,10 @@ impl fmt::Debug for RedisLink {
 
 async fn ping(mut connection: MultiplexedConnection) -> RedisResult<()> {
     redis::cmd("PING").query_async(&mut connection).await
+}
+
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn classify(error: RedisError) -> StoreError {

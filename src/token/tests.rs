@@ -116,3 +116,13 @@ proptest! {
         let _ = is_user_level(&value);
     }
 }
+
+#[test]
+fn a_hash_is_read_back_from_its_one_spelling() {
+    let hash = TokenHash::from_digest([0xa5; 32]);
+    let hex = hash.to_hex().as_str().to_owned();
+    assert_eq!(TokenHash::from_hex(&hex), Some(hash));
+    for other in ["", &hex[1..], &hex.to_uppercase(), &hex.replace("a5", "g5")] {
+        assert_eq!(TokenHash::from_hex(other), None, "{other}");
+    }
+}

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio_postgres::{Row, types::Type};
 use uuid::Uuid;
 
-use super::{Params, PostgresLink};
+use super::{Params, PostgresLink, decode};
 use crate::{
     store::{AccountStatus, StoreError, TokenRecord, TokenStore},
     token::TokenHash,
@@ -77,8 +77,5 @@ fn record(row: &Row) -> Result<TokenRecord, StoreError> {
             expired: row.try_get(8)?,
         })
     };
-    read().map_err(|error| StoreError::Rejected {
-        store: super::STORE,
-        source: Box::new(error),
-    })
+    read().map_err(decode)
 }

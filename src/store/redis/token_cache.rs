@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use redis::Script;
 
-use super::{RedisLink, ping};
+use super::{RedisLink, millis, ping};
 use crate::{
     store::{CachedValue, StoreError, TokenCache},
     token::TokenHash,
@@ -57,24 +57,8 @@ impl RedisTokenCache {
 #[async_trait]
 impl TokenCache for RedisTokenCache {
     async fn read(&self, hash: &TokenHash) -> Result<Option<CachedValue>, StoreError> {
-        let key = self.key_of(hash);
-        let (bytes, ttl): (Option<Vec<u8>>, i64) = self
-            .link
-            .command(|mut connection| async move {
-                // One transaction, or the key could change between value and time.
-                redis::pipe()
-                    .atomic()
-                    .get(&key)
-                    .pttl(&key)
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await?;
-        Ok(bytes.map(|bytes| CachedValue {
-            bytes,
-            // Redis says -1 for a key without a TTL.
-            remaining: u64::try_from(ttl).ok().map(Duration::from_millis),
-        }))
+        let value = self.link.value_and_ttl(self.key_of(hash)).await?;
+        Ok(value.map(|(bytes, remaining)| CachedValue { bytes, remaining }))
     }
 
     async fn claim(
@@ -129,8 +113,4 @@ impl TokenCache for RedisTokenCache {
     async fn ping(&self) -> Result<(), StoreError> {
         self.link.command(ping).await
     }
-}
-
-fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
