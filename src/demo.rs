@@ -75,7 +75,7 @@ struct Seeded {
 
 fn seed(tokens: &EmbeddedTokens, clock: &dyn Clock, entropy: &dyn Entropy) -> Seeded {
     let account = random_id(entropy);
-    let issue = |life: Option<Duration>, revoked: bool| {
+    let issue = |label: &str, life: Option<Duration>, revoked: bool| {
         let mut secret = [0; 32];
         entropy.fill(&mut secret);
         let kind = TokenKind::Account;
@@ -85,6 +85,7 @@ fn seed(tokens: &EmbeddedTokens, clock: &dyn Clock, entropy: &dyn Entropy) -> Se
         if let Ok(token) = BearerToken::parse(text.as_bytes()) {
             tokens.insert(
                 token.hash(),
+                label,
                 TokenRecord {
                     id,
                     prefix: kind.prefix().to_owned(),
@@ -104,9 +105,9 @@ fn seed(tokens: &EmbeddedTokens, clock: &dyn Clock, entropy: &dyn Entropy) -> Se
         text
     };
     Seeded {
-        valid: issue(Some(TOKEN_LIFE), false),
-        expired: issue(None, false),
-        revoked: issue(Some(TOKEN_LIFE), true),
+        valid: issue("difyctl on ada-laptop", Some(TOKEN_LIFE), false),
+        expired: issue("difyctl on ada-desktop", None, false),
+        revoked: issue("difyctl on ada-phone", Some(TOKEN_LIFE), true),
     }
 }
 

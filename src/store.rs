@@ -14,9 +14,16 @@ use uuid::Uuid;
 
 use crate::{clock::Timestamp, token::TokenHash};
 
+mod directory;
 pub mod embedded;
+mod flow;
 pub mod postgres;
 pub mod redis;
+mod sessions;
+
+pub use directory::{Directory, Person, Workspace};
+pub use flow::{FlowStore, FlowValue, Windows};
+pub use sessions::{NewToken, Replaced, Session, SessionOwner, SessionStore, Written};
 
 /// Why a store could not answer.
 #[derive(Debug, thiserror::Error)]

@@ -162,7 +162,7 @@ impl World {
             expires_at: Timestamp::from_unix_seconds(1_790_000_000),
             expired: false,
         };
-        table.insert(hash(), record);
+        table.insert(hash(), "difyctl on ada-laptop", record);
         *tokens.inner.lock().unwrap() = Some(Arc::new(table));
         let cache = Arc::new(Cache {
             inner: Arc::new(EmbeddedCache::new(Arc::clone(&clock) as Arc<dyn Clock>)),
@@ -219,6 +219,19 @@ fn hash() -> TokenHash {
 }
 
 const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_forgotten_token_is_refused_at_once_and_asked_about_again_later() {
+    let world = World::new(Duration::from_secs(1));
+    let checked = world.checker.resolve(TokenKind::Account, hash()).await;
+    assert!(matches!(checked, Ok(Verdict::Live(_))));
+
+    world.checker.forget(&hash());
+
+    assert!(matches!(world.checker.look_up(&hash()), Hit::Refused));
+    world.clock.advance(Duration::from_secs(2));
+    assert!(matches!(world.checker.look_up(&hash()), Hit::Miss));
+}
 
 #[tokio::test]
 async fn a_fill_leaves_an_entry_in_redis_and_one_in_the_map() {

@@ -13,9 +13,18 @@ use uuid::Uuid;
 
 use super::{CachedValue, StoreError, TokenCache, TokenRecord, TokenStore};
 use crate::{
-    clock::{Clock, Monotonic},
+    clock::{Clock, Monotonic, Timestamp},
     token::TokenHash,
 };
+
+mod directory;
+mod flow;
+mod sessions;
+mod windows;
+
+pub use directory::EmbeddedDirectory;
+pub use flow::EmbeddedFlows;
+pub use windows::EmbeddedWindows;
 
 /// A token table in memory.
 #[derive(Debug)]
@@ -28,6 +37,8 @@ pub struct EmbeddedTokens {
 struct Row {
     /// `None` once revoked.
     hash: Option<TokenHash>,
+    device_label: String,
+    created_at: Timestamp,
     record: TokenRecord,
 }
 
@@ -40,10 +51,12 @@ impl EmbeddedTokens {
         }
     }
 
-    /// Adds a live row; `record.expired` is ignored, the clock decides.
-    pub fn insert(&self, hash: TokenHash, record: TokenRecord) {
+    /// Adds a live row of a device; `record.expired` is ignored, the clock decides.
+    pub fn insert(&self, hash: TokenHash, device_label: &str, record: TokenRecord) {
         let row = Row {
             hash: Some(hash),
+            device_label: device_label.to_owned(),
+            created_at: self.clock.now(),
             record,
         };
         lock(&self.rows).insert(row.record.id, row);

@@ -18,10 +18,14 @@ use crate::{
     health::Dependency,
 };
 
+mod directory;
 mod preflight;
+mod sessions;
 mod tokens;
 
+pub use directory::PgDirectory;
 pub use preflight::Missing;
+pub use sessions::PgSessionStore;
 pub use tokens::PgTokenStore;
 
 /// How often Postgres is asked for a sign of life.

@@ -19,9 +19,13 @@ use crate::{
     health::Dependency,
 };
 
+mod flow;
 mod token_cache;
+mod windows;
 
+pub use flow::RedisFlowStore;
 pub use token_cache::RedisTokenCache;
+pub use windows::RedisWindows;
 
 /// How often an idle connection is asked for a sign of life: it bounds how long a silent loss of
 /// the network goes unnoticed.

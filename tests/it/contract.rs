@@ -23,11 +23,11 @@ use crate::support::{Database, NewToken, RedisSpace, assert_eventually};
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(80);
 
-fn clock() -> Arc<dyn Clock> {
+pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::start())
 }
 
-fn hash_of(text: &str) -> TokenHash {
+pub(crate) fn hash_of(text: &str) -> TokenHash {
     TokenHash::from_digest(Sha256::digest(text).into())
 }
 
@@ -39,7 +39,7 @@ fn from_hex(hex: &str) -> TokenHash {
     TokenHash::from_digest(digest)
 }
 
-fn real_cache(space: &RedisSpace) -> (RedisTokenCache, Arc<RedisLink>) {
+pub(crate) fn redis_link(space: &RedisSpace) -> Arc<RedisLink> {
     let config = RedisConfig {
         target: RedisTarget::Url(Secret::new(space.url())),
         key_prefix: space.prefix().to_owned(),
@@ -48,18 +48,26 @@ fn real_cache(space: &RedisSpace) -> (RedisTokenCache, Arc<RedisLink>) {
         service_name: None,
         cluster_nodes: Vec::new(),
     };
-    let link = RedisLink::new(&config, Arc::clone(&Health::new(&clock()).redis)).unwrap();
+    RedisLink::new(&config, Arc::clone(&Health::new(&clock()).redis)).unwrap()
+}
+
+fn real_cache(space: &RedisSpace) -> (RedisTokenCache, Arc<RedisLink>) {
+    let link = redis_link(space);
     (RedisTokenCache::new(Arc::clone(&link)), link)
 }
 
-fn real_tokens(database: &Database) -> PgTokenStore {
+pub(crate) fn postgres_link(database: &Database) -> Arc<PostgresLink> {
     let config = PostgresConfig {
         target: PostgresTarget::Url(Secret::new(database.url())),
         pool_size: 4,
         timeout: Duration::from_secs(5),
     };
     let health = Arc::clone(&Health::new(&clock()).postgres);
-    PgTokenStore::new(PostgresLink::new(&config, health).unwrap())
+    PostgresLink::new(&config, health).unwrap()
+}
+
+fn real_tokens(database: &Database) -> PgTokenStore {
+    PgTokenStore::new(postgres_link(database))
 }
 
 async fn text(cache: &dyn TokenCache, hash: &TokenHash) -> Option<String> {
@@ -244,7 +252,7 @@ async fn the_embedded_table_keeps_its_promises() {
             expires_at,
             expired: false,
         };
-        store.insert(hash_of(name), record);
+        store.insert(hash_of(name), name, record);
         (hash_of(name), id)
     };
     let live = insert("live", clock.now().plus(LONG));

@@ -12,6 +12,7 @@ mod bearer;
 mod commands;
 mod config;
 mod contract;
+mod contract_flow;
 mod errors;
 mod forwarding;
 mod framing;

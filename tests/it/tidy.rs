@@ -16,6 +16,10 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
         &[
             "token",
             "check",
+            "console",
+            "device",
+            "mint",
+            "rate_limit",
             "jws",
             "audit",
             "clock",
@@ -87,6 +91,7 @@ const ONE_PLACE: [(&str, &[&str]); 5] = [
     (
         "oauth_access_tokens",
         &[
+            "src/store/postgres/sessions.rs",
             "src/store/postgres/tokens.rs",
             "src/store/postgres/preflight.rs",
         ],

@@ -1,0 +1,209 @@
+//! Writes to `oauth_access_tokens`: logins, sessions and their ends.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio_postgres::{Row, types::Type};
+use uuid::Uuid;
+
+use super::{Params, PostgresLink, decode};
+use crate::{
+    store::{NewToken, Replaced, Session, SessionOwner, SessionStore, StoreError, Written},
+    token::TokenHash,
+};
+
+/// Rotates the live row of the same device in place. The old hash is read under the row's lock, in
+/// the same statement that replaces it.
+const ROTATE: &str = "\
+UPDATE oauth_access_tokens t SET token_hash = $5, prefix = $6, account_id = $7, expires_at = $8, \
+       created_at = now(), last_used_at = NULL \
+FROM (SELECT id, token_hash FROM oauth_access_tokens \
+      WHERE subject_email = $1 AND subject_issuer = $2 AND client_id = $3 AND device_label = $4 \
+        AND revoked_at IS NULL FOR UPDATE) old \
+WHERE t.id = old.id RETURNING t.id, old.token_hash";
+
+/// Inserts a row, unless another login of the same device has just done so: the partial unique
+/// index `uq_oauth_active_per_device` admits one.
+const INSERT: &str = "\
+INSERT INTO oauth_access_tokens \
+    (id, subject_email, subject_issuer, client_id, device_label, token_hash, prefix, account_id, \
+     expires_at) \
+VALUES ($9, $1, $2, $3, $4, $5, $6, $7, $8) \
+ON CONFLICT (subject_email, subject_issuer, client_id, device_label) WHERE revoked_at IS NULL \
+DO NOTHING RETURNING id";
+
+const IS_LIVE: &str = "\
+SELECT 1 FROM oauth_access_tokens \
+WHERE id = $1 AND token_hash = $2 AND revoked_at IS NULL AND expires_at > now()";
+
+/// Rows of one subject: `$1` the account, or NULL with `$2` the e-mail and `$3` the issuer.
+macro_rules! owned {
+    () => {
+        "(($1::uuid IS NOT NULL AND account_id = $1) OR \
+          ($1::uuid IS NULL AND account_id IS NULL AND subject_email = $2 AND subject_issuer = $3))"
+    };
+}
+
+const SESSIONS: &str = concat!(
+    "SELECT id, prefix, client_id, device_label, created_at, last_used_at, expires_at, \
+     count(*) OVER () FROM oauth_access_tokens WHERE ",
+    owned!(),
+    " AND revoked_at IS NULL AND expires_at > now() AND token_hash IS NOT NULL \
+     ORDER BY created_at DESC, id DESC OFFSET $4 LIMIT $5"
+);
+
+const COUNT: &str = concat!(
+    "SELECT count(*) FROM oauth_access_tokens WHERE ",
+    owned!(),
+    " AND revoked_at IS NULL AND expires_at > now() AND token_hash IS NOT NULL"
+);
+
+const REVOKE: &str = concat!(
+    "UPDATE oauth_access_tokens t SET revoked_at = now(), token_hash = NULL \
+     FROM (SELECT id, token_hash FROM oauth_access_tokens WHERE id = $4 AND ",
+    owned!(),
+    " AND revoked_at IS NULL FOR UPDATE) old \
+     WHERE t.id = old.id RETURNING old.token_hash"
+);
+
+/// How often a write starts again when another login of the same device comes in between.
+const WRITE_TRIES: usize = 4;
+
+/// [`SessionStore`] in Dify's own table.
+#[derive(Debug)]
+pub struct PgSessionStore {
+    link: Arc<PostgresLink>,
+}
+
+impl PgSessionStore {
+    /// Builds the store on a pool.
+    pub const fn new(link: Arc<PostgresLink>) -> Self {
+        Self { link }
+    }
+}
+
+#[async_trait]
+impl SessionStore for PgSessionStore {
+    async fn write(&self, token: &NewToken) -> Result<Written, StoreError> {
+        let hash = token.hash.to_hex();
+        let hash = hash.as_str();
+        let expires_at = OffsetDateTime::from(token.expires_at);
+        let params: &Params<'_> = &[
+            (&token.subject_email, Type::VARCHAR),
+            (&token.subject_issuer, Type::VARCHAR),
+            (&token.client_id, Type::VARCHAR),
+            (&token.device_label, Type::VARCHAR),
+            (&hash, Type::VARCHAR),
+            (&token.prefix, Type::VARCHAR),
+            (&token.account_id, Type::UUID),
+            (&expires_at, Type::TIMESTAMPTZ),
+            (&token.id, Type::UUID),
+        ];
+        // Each is one statement and so one transaction: whichever of them changes a row has done
+        // all there is to do.
+        for _ in 0..WRITE_TRIES {
+            let rotated = self.link.run(ROTATE, &params[..8]).await?;
+            if let Some(row) = rotated.first() {
+                return Ok(Written {
+                    id: row.try_get(0).map_err(decode)?,
+                    replaced: Some(Replaced {
+                        hash: old_hash(row, 1)?,
+                    }),
+                });
+            }
+            if !self.link.run(INSERT, params).await?.is_empty() {
+                return Ok(Written {
+                    id: token.id,
+                    replaced: None,
+                });
+            }
+        }
+        Err(StoreError::TimedOut {
+            store: super::STORE,
+        })
+    }
+
+    async fn is_live(&self, id: Uuid, hash: &TokenHash) -> Result<bool, StoreError> {
+        let hash = hash.to_hex();
+        let params: &Params<'_> = &[(&id, Type::UUID), (&hash.as_str(), Type::VARCHAR)];
+        Ok(!self.link.read(IS_LIVE, params).await?.is_empty())
+    }
+
+    async fn sessions(
+        &self,
+        owner: &SessionOwner,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<Session>, u64), StoreError> {
+        let (account, email, issuer) = columns(owner);
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let limit = i64::from(limit);
+        let params: &Params<'_> = &[
+            (&account, Type::UUID),
+            (&email, Type::VARCHAR),
+            (&issuer, Type::VARCHAR),
+            (&offset, Type::INT8),
+            (&limit, Type::INT8),
+        ];
+        let rows = self.link.read(SESSIONS, params).await?;
+        let total = match rows.first() {
+            Some(row) => row.try_get::<_, i64>(7).map_err(decode)?,
+            // A page past the end says nothing about the whole.
+            None if offset > 0 => {
+                let rows = self.link.read(COUNT, &params[..3]).await?;
+                rows.first()
+                    .map_or(Ok(0), |row| row.try_get(0))
+                    .map_err(decode)?
+            }
+            None => 0,
+        };
+        let sessions = rows.iter().map(session).collect::<Result<_, _>>();
+        Ok((
+            sessions.map_err(decode)?,
+            u64::try_from(total).unwrap_or_default(),
+        ))
+    }
+
+    async fn revoke(
+        &self,
+        owner: &SessionOwner,
+        id: Uuid,
+    ) -> Result<Option<Option<TokenHash>>, StoreError> {
+        let (account, email, issuer) = columns(owner);
+        let params: &Params<'_> = &[
+            (&account, Type::UUID),
+            (&email, Type::VARCHAR),
+            (&issuer, Type::VARCHAR),
+            (&id, Type::UUID),
+        ];
+        let rows = self.link.run(REVOKE, params).await?;
+        rows.first().map(|row| old_hash(row, 0)).transpose()
+    }
+}
+
+fn columns(owner: &SessionOwner) -> (Option<Uuid>, Option<&str>, Option<&str>) {
+    match owner {
+        SessionOwner::Account(id) => (Some(*id), None, None),
+        SessionOwner::External { email, issuer } => (None, Some(email), Some(issuer)),
+    }
+}
+
+fn session(row: &Row) -> Result<Session, tokio_postgres::Error> {
+    Ok(Session {
+        id: row.try_get(0)?,
+        prefix: row.try_get(1)?,
+        client_id: row.try_get(2)?,
+        device_label: row.try_get(3)?,
+        created_at: row.try_get::<_, OffsetDateTime>(4)?.into(),
+        last_used_at: row.try_get::<_, Option<OffsetDateTime>>(5)?.map(Into::into),
+        expires_at: row.try_get::<_, OffsetDateTime>(6)?.into(),
+    })
+}
+
+/// Reads a hash that a statement has returned; what is no SHA-256 in hexadecimal belongs to no
+/// token, and so to no cache entry either.
+fn old_hash(row: &Row, column: usize) -> Result<Option<TokenHash>, StoreError> {
+    let hex: Option<&str> = row.try_get(column).map_err(decode)?;
+    Ok(hex.and_then(TokenHash::from_hex))
+}

@@ -1,0 +1,125 @@
+//! Logins and sessions in the token table, as the domain needs them.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::{clock::Timestamp, token::TokenHash};
+
+/// A token to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// The id that a new row gets; a rotated row keeps its own.
+    pub id: Uuid,
+    /// The token's prefix.
+    pub prefix: &'static str,
+    /// The subject's e-mail.
+    pub subject_email: String,
+    /// `dify:account`, or the identity provider's issuer; never absent, or two rows of one device
+    /// could be live at once.
+    pub subject_issuer: String,
+    /// The account, for account tokens.
+    pub account_id: Option<Uuid>,
+    /// The OAuth client.
+    pub client_id: String,
+    /// What the device calls itself.
+    pub device_label: String,
+    /// The new token's hash.
+    pub hash: TokenHash,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A token that has been written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The row.
+    pub id: Uuid,
+    /// The hash that the row had before, where it was rotated in place.
+    pub replaced: Option<Replaced>,
+}
+
+/// What a rotation put an end to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The old hash; absent on a row that newer Dify code has emptied.
+    pub hash: Option<TokenHash>,
+}
+
+/// Whose sessions are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionOwner {
+    /// An account.
+    Account(Uuid),
+    /// A person without one.
+    External {
+        /// Their e-mail.
+        email: String,
+        /// Their identity provider.
+        issuer: String,
+    },
+}
+
+/// A session, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The token's row.
+    pub id: Uuid,
+    /// The token's prefix.
+    pub prefix: String,
+    /// The OAuth client.
+    pub client_id: String,
+    /// What the device calls itself.
+    pub device_label: String,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When it was last used, where that is known.
+    pub last_used_at: Option<Timestamp>,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// Writes to the token table: logins, sessions, their ends.
+#[async_trait]
+pub trait SessionStore: Send + Sync + fmt::Debug {
+    /// Writes a token: rotates the live row of the same subject, client and device in place, or
+    /// inserts one. One transaction.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was done.
+    async fn write(&self, token: &NewToken) -> Result<Written, StoreError>;
+
+    /// Tells whether the row `id` is live: unrevoked, unexpired, and still holding `hash`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    async fn is_live(&self, id: Uuid, hash: &TokenHash) -> Result<bool, StoreError>;
+
+    /// Lists the owner's live sessions, the newest first, and counts all of them.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    async fn sessions(
+        &self,
+        owner: &SessionOwner,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<Session>, u64), StoreError>;
+
+    /// Revokes the owner's session `id`; `None` when there is no such unrevoked one, otherwise the
+    /// hash it had.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was done.
+    async fn revoke(
+        &self,
+        owner: &SessionOwner,
+        id: Uuid,
+    ) -> Result<Option<Option<TokenHash>>, StoreError>;
+}
