@@ -19,12 +19,12 @@ use crate::{
     listener::{HeadPolicy, Listener},
     metrics::Metrics,
     route::{RouteTable, Surface},
-    store::{
-        TokenCache, TokenStore,
-        postgres::{PgTokenStore, PostgresLink},
-        redis::{RedisLink, RedisTokenCache},
-    },
 };
+
+mod local;
+mod stores;
+
+pub use stores::{StoreSet, Stores};
 
 /// How long a start waits for each store's first connection. A store that is away delays the
 /// start by this much and then is reported like at any other time.
@@ -46,51 +46,6 @@ pub enum StartError {
         /// What the operating system said.
         error: io::Error,
     },
-}
-
-/// The two stores, and what keeps them alive.
-#[derive(Debug)]
-pub struct StoreSet {
-    tokens: Arc<dyn TokenStore>,
-    cache: Arc<dyn TokenCache>,
-    links: Option<(Arc<PostgresLink>, Arc<RedisLink>)>,
-}
-
-impl StoreSet {
-    /// Builds Postgres and Redis from the configuration.
-    ///
-    /// # Errors
-    ///
-    /// Every target that cannot be understood.
-    pub fn from_config(config: &Config, health: &Health) -> Result<Self, Vec<Problem>> {
-        let postgres = PostgresLink::new(&config.postgres, Arc::clone(&health.postgres))
-            .map_err(|error| invalid_target("postgres.url", &error));
-        let redis = RedisLink::new(&config.redis, Arc::clone(&health.redis))
-            .map_err(|error| invalid_target("redis.url", &error));
-        match (postgres, redis) {
-            (Ok(postgres), Ok(redis)) => Ok(Self {
-                tokens: Arc::new(PgTokenStore::new(Arc::clone(&postgres))),
-                cache: Arc::new(RedisTokenCache::new(Arc::clone(&redis))),
-                links: Some((postgres, redis)),
-            }),
-            (postgres, redis) => Err(postgres.err().into_iter().chain(redis.err()).collect()),
-        }
-    }
-
-    /// Takes stores that are always there: the demo's.
-    pub fn embedded(
-        tokens: Arc<dyn TokenStore>,
-        cache: Arc<dyn TokenCache>,
-        health: &Health,
-    ) -> Self {
-        health.postgres.up();
-        health.redis.up();
-        Self {
-            tokens,
-            cache,
-            links: None,
-        }
-    }
 }
 
 /// A gateway that is bound and wired, but accepts nothing yet.
@@ -141,10 +96,10 @@ impl App {
                 remedy: None,
             }])
         })?;
-        let checker = TokenChecker::new(
+        let checker = Arc::new(TokenChecker::new(
             check::Stores {
-                tokens: Arc::clone(&stores.tokens),
-                cache: Arc::clone(&stores.cache),
+                tokens: Arc::clone(&stores.stores.tokens),
+                cache: Arc::clone(&stores.stores.cache),
                 clock: Arc::clone(&clock),
                 entropy: Arc::clone(&entropy),
                 metrics: Arc::clone(&metrics),
@@ -156,24 +111,18 @@ impl App {
                 untracked_ttl: config.token_cache.untracked_ttl,
                 deadline: config.postgres.timeout + config.redis.timeout,
             },
+        ));
+        let endpoints = local::endpoints(
+            config,
+            &stores.stores,
+            &checker,
+            &local::Edge {
+                clock: &clock,
+                entropy: &entropy,
+                metrics: &metrics,
+            },
         );
-        let mut listeners = Vec::with_capacity(config.server.listen.len());
-        for address in &config.server.listen {
-            let listener = Listener::bind(*address).await;
-            listeners.push(listener.map_err(|error| StartError::Bind {
-                key: "server.listen",
-                address: *address,
-                error,
-            })?);
-        }
-        let address = config.admin.listen;
-        let admin = admin::bind(address)
-            .await
-            .map_err(|error| StartError::Bind {
-                key: "admin.listen",
-                address,
-                error,
-            })?;
+        let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         Ok(Self {
             heads: Arc::new(Heads {
@@ -185,7 +134,8 @@ impl App {
             gateway: Gateway {
                 settings: Settings::from_config(config),
                 routes,
-                checker: Arc::new(checker),
+                checker,
+                endpoints,
                 backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
                 trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
                 keys: Arc::new(keys),
@@ -299,6 +249,28 @@ impl App {
     }
 }
 
+/// Binds every address that `config` names.
+async fn bind(config: &Config) -> Result<(Vec<Listener>, TcpListener), StartError> {
+    let mut listeners = Vec::with_capacity(config.server.listen.len());
+    for address in &config.server.listen {
+        let listener = Listener::bind(*address).await;
+        listeners.push(listener.map_err(|error| StartError::Bind {
+            key: "server.listen",
+            address: *address,
+            error,
+        })?);
+    }
+    let address = config.admin.listen;
+    let admin = admin::bind(address)
+        .await
+        .map_err(|error| StartError::Bind {
+            key: "admin.listen",
+            address,
+            error,
+        })?;
+    Ok((listeners, admin))
+}
+
 /// Builds the route table, which checks the rules of the configuration against the built-in rows.
 ///
 /// # Errors
@@ -315,14 +287,4 @@ pub fn check_routes(config: &Config) -> Result<RouteTable, StartError> {
 /// Returns the operating system's clock.
 pub fn system_clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::start())
-}
-
-fn invalid_target(key: &str, error: &dyn std::error::Error) -> Problem {
-    Problem {
-        key: key.to_owned(),
-        origin: None,
-        got: None,
-        need: format!("a target that can be connected to ({error})"),
-        remedy: None,
-    }
 }

@@ -17,15 +17,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use crate::{
-    app::{self, App, StoreSet},
+    app::{self, App, StoreSet, Stores},
     cli,
     clock::Clock,
     config::{self, Environment},
     entropy::{Entropy, OsEntropy},
     health::Health,
     store::{
-        AccountStatus, TokenRecord,
-        embedded::{EmbeddedCache, EmbeddedTokens},
+        AccountStatus, Person, TokenRecord, Workspace,
+        embedded::{
+            EmbeddedCache, EmbeddedDirectory, EmbeddedFlows, EmbeddedTokens, EmbeddedWindows,
+        },
     },
     telemetry,
     token::{BearerToken, TokenKind},
@@ -52,10 +54,18 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
 
     let clock = app::system_clock();
     let health = Health::new(&clock);
-    let tokens = EmbeddedTokens::new(Arc::clone(&clock));
-    let seeded = seed(&tokens, &*clock, &OsEntropy);
-    let cache = EmbeddedCache::new(Arc::clone(&clock));
-    let stores = StoreSet::embedded(Arc::new(tokens), Arc::new(cache), &health);
+    let tokens = Arc::new(EmbeddedTokens::new(Arc::clone(&clock)));
+    let directory = EmbeddedDirectory::default();
+    let seeded = seed(&tokens, &directory, &*clock, &OsEntropy);
+    let stores = Stores {
+        sessions: Arc::clone(&tokens) as _,
+        tokens,
+        cache: Arc::new(EmbeddedCache::new(Arc::clone(&clock))),
+        directory: Arc::new(directory),
+        flows: Arc::new(EmbeddedFlows::new(Arc::clone(&clock))),
+        windows: Arc::new(EmbeddedWindows::new(Arc::clone(&clock))),
+    };
+    let stores = StoreSet::embedded(stores, &health);
     let app = App::build(&config, clock, health, stores)
         .await
         .context("use --listen and --admin-listen to name other addresses (port 0: any)")?;
@@ -73,8 +83,27 @@ struct Seeded {
     revoked: String,
 }
 
-fn seed(tokens: &EmbeddedTokens, clock: &dyn Clock, entropy: &dyn Entropy) -> Seeded {
+fn seed(
+    tokens: &EmbeddedTokens,
+    directory: &EmbeddedDirectory,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Seeded {
     let account = random_id(entropy);
+    directory.insert(
+        account,
+        Person {
+            email: "ada@example.com".to_owned(),
+            name: "Ada".to_owned(),
+            status: "active".to_owned(),
+        },
+        vec![Workspace {
+            id: random_id(entropy),
+            name: "Ada's Workspace".to_owned(),
+            role: "owner".to_owned(),
+            current: true,
+        }],
+    );
     let issue = |label: &str, life: Option<Duration>, revoked: bool| {
         let mut secret = [0; 32];
         entropy.fill(&mut secret);
@@ -202,6 +231,7 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
             ),
         ),
     ];
+    steps.extend(device_flow(gateway, &valid));
     if let Some(admin) = admin {
         steps.push((
             "200: postgres, redis and upstream, each up",
@@ -216,4 +246,38 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
         let _ = writeln!(guide, "# {answer}\n{command}\n");
     }
     guide
+}
+
+/// The steps of a login, but for its approval: that takes a person at Dify's console, which the
+/// demo does not have.
+fn device_flow(gateway: SocketAddr, valid: &str) -> [(&'static str, String); 5] {
+    let device = format!("http://{gateway}/openapi/v1/oauth/device");
+    let account = format!("http://{gateway}/openapi/v1/account");
+    // The second and the fourth word of the answer are the two codes.
+    let begun = format!("curl -s -d client_id=difyctl {device}/code | cut -d '\"' -f");
+    let grant = "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=difyctl";
+    [
+        (
+            "200: a device asks for a code; its person would type user_code at verification_uri",
+            format!(
+                "curl -i -H 'Content-Type: application/json' -d '{{\"client_id\": \"difyctl\", \"device_label\": \"difyctl on ada-laptop\"}}' {device}/code"
+            ),
+        ),
+        (
+            "400: authorization_pending; nobody has approved the login",
+            format!("curl -i -d \"{grant}&device_code=$({begun} 4)\" {device}/token"),
+        ),
+        (
+            "200: what anybody may know about a user code",
+            format!("curl -i \"{device}/lookup?user_code=$({begun} 8)\""),
+        ),
+        (
+            "200: whose token it is",
+            format!("curl -i {valid} {account}"),
+        ),
+        (
+            "200: the devices that are logged in",
+            format!("curl -i {valid} {account}/sessions"),
+        ),
+    ]
 }

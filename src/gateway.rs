@@ -18,6 +18,7 @@ use crate::{
     check::{Hit, TokenChecker, Verdict},
     clock::Clock,
     config::{AccessLog, Config},
+    endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
     jws::KeySet,
     listener::Connection,
@@ -31,6 +32,7 @@ mod ctx;
 mod forward;
 mod framing;
 mod heads;
+mod local;
 mod respond;
 mod upstream;
 
@@ -71,6 +73,8 @@ pub struct Gateway {
     pub routes: RouteTable,
     /// Who may pass.
     pub checker: Arc<TokenChecker>,
+    /// What is answered here.
+    pub endpoints: Endpoints,
     /// Where to.
     pub backends: Arc<Backends>,
     /// Whose word is taken.
@@ -91,6 +95,8 @@ enum Next {
     Forward,
     /// The gateway answers.
     Answer(Reply),
+    /// A local endpoint answers; the last segment of the path may be an id.
+    Serve(LocalEndpoint, String),
 }
 
 impl Gateway {
@@ -100,10 +106,10 @@ impl Gateway {
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path())?;
         match self.routes.decide(&path, &head.method)? {
-            Decision::Local(_) => {
+            Decision::Local(endpoint) => {
                 ctx.local = true;
-                // Served from the device-flow release on; until then it is nobody's.
-                Err(Rejection::NotFound)
+                let segment = path.as_str().rsplit('/').next().unwrap_or_default();
+                Ok(Next::Serve(endpoint, segment.to_owned()))
             }
             Decision::LocalOptions(endpoint) => {
                 ctx.local = true;
@@ -240,12 +246,20 @@ impl ProxyHttp for Gateway {
         mark(session, true);
         keep_alive(session, self.settings.idle_seconds);
         ctx.client = self.identify(session, ctx);
-        let reply = match self.judge(session, ctx).await {
+        let answered = match self.judge(session, ctx).await {
             Ok(Next::Forward) => {
                 forward::disarm_connection(session);
                 return Ok(false);
             }
-            Ok(Next::Answer(reply)) => {
+            Ok(Next::Answer(reply)) => Ok(reply),
+            Ok(Next::Serve(endpoint, segment)) => {
+                // Boxed: most requests are forwarded.
+                Box::pin(self.serve(session, ctx, endpoint, &segment)).await
+            }
+            Err(rejection) => Err(rejection),
+        };
+        let reply = match answered {
+            Ok(reply) => {
                 ctx.outcome = Some(Outcome::Local);
                 reply
             }

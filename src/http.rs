@@ -1,25 +1,36 @@
 //! What the gateway itself answers: the one table of statuses, codes and headers
 //! (`contract/errors.md`).
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::{
     check::Undecided,
+    config::RateLimit,
+    rate_limit::{Limit, Standing},
     route::{LocalEndpoint, NotCanonical},
     token::{NoToken, Scope},
 };
 
+pub mod body;
 pub mod client_ip;
+pub mod cookies;
+mod flow;
 pub mod headers;
+mod malformed;
 mod reply;
 
+use body::Fault;
+pub use flow::FlowError;
+pub use malformed::Malformed;
 pub use reply::Reply;
 
 /// When a client may come back after a 503, in seconds: about as long as a reconnect takes.
 const RETRY_AFTER_OUTAGE: &str = "2";
 
 /// Why the gateway refuses a request by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The target has no canonical form.
     Target(NotCanonical),
@@ -45,6 +56,28 @@ pub enum Rejection {
     BearerDisabled,
     /// Nobody can say whether the token is live.
     AuthUnavailable,
+    /// A store that a local endpoint needs is away.
+    StoreUnavailable,
+    /// The device flow says no.
+    Flow(FlowError),
+    /// The body of `code` or `token` is at fault.
+    OAuthRequest(Vec<Fault>),
+    /// The body of another local endpoint is at fault.
+    Body(Vec<Fault>),
+    /// The query is at fault.
+    Query(Vec<Fault>),
+    /// The body of a local endpoint is larger than [`body::MAX_BODY`].
+    BodyTooLarge,
+    /// A limit's window is full.
+    Limited(Standing),
+    /// No console session, or a bad one.
+    NoConsoleSession,
+    /// Dify has not been set up.
+    NotSetUp,
+    /// The session's account has not been initialised.
+    AccountNotInitialized,
+    /// The CSRF token is missing or is not the session's, or the origin is a stranger's.
+    Csrf,
     /// The upstream cannot be reached, or broke off before its header.
     BadGateway,
     /// The upstream is too slow.
@@ -53,51 +86,9 @@ pub enum Rejection {
     Internal,
 }
 
-/// Which rule a header section breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// A request line or header line that cannot be parsed (RFC 9112 sections 3 and 5).
-    Head,
-    /// More than one `Authorization`.
-    SeveralAuthorization,
-    /// HTTP/1.1 without `Host` (RFC 9112 section 3.2).
-    NoHost,
-    /// A `Host` that names no host (RFC 9112 section 3.2).
-    Host,
-    /// A `Content-Length` other than one number (RFC 9112 section 6.3).
-    ContentLength,
-    /// `Content-Length` beside `Transfer-Encoding` (RFC 9112 section 6.1).
-    TwoFramings,
-    /// A `Transfer-Encoding` other than exactly `chunked`.
-    TransferEncoding,
-    /// A line that ends in a bare LF (RFC 9112 section 2.2).
-    BareLf,
-    /// A `Connection` header that cannot be obeyed safely.
-    Connection,
-    /// A body whose framing breaks off or makes no sense.
-    Body,
-}
-
-impl Malformed {
-    const fn message(self) -> &'static str {
-        match self {
-            Self::Head => "the request line or a header line is malformed",
-            Self::SeveralAuthorization => "there must be one Authorization header at most",
-            Self::NoHost => "a Host header is required",
-            Self::Host => "the Host header must name one host",
-            Self::ContentLength => "the Content-Length header must be one number",
-            Self::TwoFramings => "Content-Length and Transfer-Encoding exclude each other",
-            Self::TransferEncoding => "the only transfer encoding accepted is chunked",
-            Self::BareLf => "header lines must end in CRLF",
-            Self::Connection => "the Connection header is malformed",
-            Self::Body => "the body is malformed",
-        }
-    }
-}
-
 impl Rejection {
     /// One of each kind, for tests and for the metrics to know every reason in advance.
-    pub const EXAMPLES: [Self; 15] = [
+    pub const EXAMPLES: [Self; 38] = [
         Self::Target(NotCanonical::DotSegment),
         Self::Malformed(Malformed::NoHost),
         Self::HeaderTooLarge,
@@ -110,6 +101,37 @@ impl Rejection {
         Self::ConnectRefused,
         Self::BearerDisabled,
         Self::AuthUnavailable,
+        Self::StoreUnavailable,
+        Self::Flow(FlowError::UnsupportedClient),
+        Self::Flow(FlowError::UnsupportedGrantType),
+        Self::Flow(FlowError::UserCodeExhausted),
+        Self::Flow(FlowError::SlowDown),
+        Self::Flow(FlowError::AuthorizationPending),
+        Self::Flow(FlowError::AccessDenied),
+        Self::Flow(FlowError::ExpiredToken),
+        Self::Flow(FlowError::InvalidGrant),
+        Self::Flow(FlowError::MintPolicyViolation),
+        Self::Flow(FlowError::ExpiredOrUnknown),
+        Self::Flow(FlowError::AlreadyResolved),
+        Self::Flow(FlowError::ApproveInProgress),
+        Self::Flow(FlowError::StateLost),
+        Self::OAuthRequest(Vec::new()),
+        Self::Body(Vec::new()),
+        Self::Query(Vec::new()),
+        Self::BodyTooLarge,
+        Self::Limited(Standing {
+            limit: Limit::Lookup,
+            quota: RateLimit {
+                count: 60,
+                window: Duration::from_secs(300),
+            },
+            remaining: 0,
+            reset: Duration::from_millis(1_200),
+        }),
+        Self::NoConsoleSession,
+        Self::NotSetUp,
+        Self::AccountNotInitialized,
+        Self::Csrf,
         Self::BadGateway,
         Self::GatewayTimeout,
         Self::Internal,
@@ -130,6 +152,17 @@ impl Rejection {
             Self::ConnectRefused => "connect_refused",
             Self::BearerDisabled => "bearer_disabled",
             Self::AuthUnavailable => "auth_unavailable",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::Flow(error) => error.code(),
+            Self::OAuthRequest(_) => "oauth_request",
+            Self::Body(_) => "body",
+            Self::Query(_) => "query",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Limited(_) => "limited",
+            Self::NoConsoleSession => "no_console_session",
+            Self::NotSetUp => "not_set_up",
+            Self::AccountNotInitialized => "account_not_initialized",
+            Self::Csrf => "csrf",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
             Self::Internal => "internal",
@@ -148,10 +181,15 @@ impl Rejection {
                     | Malformed::BareLf
                     | Malformed::Body
             ) | Self::HeaderTooLarge
+                | Self::BodyTooLarge
         )
     }
 
     /// Returns the answer. This is the one table.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one table, a few lines for each refusal, is easier to check than parts of one"
+    )]
     pub fn reply(&self) -> Reply {
         match self {
             Self::Target(reason) => {
@@ -217,6 +255,68 @@ impl Rejection {
                 "the token cannot be checked at the moment",
             )
             .with("Retry-After", RETRY_AFTER_OUTAGE),
+            Self::StoreUnavailable => Reply::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "auth_unavailable",
+                "this cannot be done at the moment",
+            )
+            .with("Retry-After", RETRY_AFTER_OUTAGE),
+            Self::Flow(error) => error.reply(flow_status(*error)),
+            // An OAuth client understands `error` (RFC 6749 section 5.2), Dify's the rest.
+            Self::OAuthRequest(faults) => Reply::faults(
+                StatusCode::BAD_REQUEST,
+                Some("invalid_request"),
+                "bad_request",
+                faults,
+            ),
+            Self::Body(faults) => {
+                Reply::faults(StatusCode::BAD_REQUEST, None, "bad_request", faults)
+            }
+            Self::Query(faults) => Reply::faults(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                None,
+                "invalid_param",
+                faults,
+            ),
+            Self::BodyTooLarge => Reply::error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "request_entity_too_large",
+                "the body is too large",
+            ),
+            Self::Limited(standing) => Reply::error(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "too many requests, come back later",
+            )
+            .with(
+                "Retry-After",
+                &reply::whole_seconds(standing.reset).to_string(),
+            )
+            .with_standing(standing),
+            Self::NoConsoleSession => Reply::json(
+                StatusCode::UNAUTHORIZED,
+                &serde_json::json!({"code": "unauthorized", "message": "Unauthorized."}),
+            )
+            .with("WWW-Authenticate", "Bearer realm=\"api\""),
+            Self::NotSetUp => Reply::error(
+                StatusCode::UNAUTHORIZED,
+                "not_setup",
+                "Dify has not been initialized and installed yet. Please proceed with the \
+                 initialization and installation process first.",
+            )
+            .with("WWW-Authenticate", "Bearer realm=\"api\""),
+            Self::AccountNotInitialized => Reply::error(
+                StatusCode::BAD_REQUEST,
+                "account_not_initialized",
+                "The account has not been initialized yet. Please proceed with the \
+                 initialization process first.",
+            ),
+            Self::Csrf => Reply::error(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "CSRF token is missing or invalid.",
+            )
+            .with("WWW-Authenticate", "Bearer realm=\"api\""),
             Self::BadGateway => Reply::error(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
@@ -232,6 +332,25 @@ impl Rejection {
                 "internal_server_error",
                 "internal error",
             ),
+        }
+    }
+}
+
+/// The statuses of the device flow's own codes; all that RFC 8628 names are 400.
+const fn flow_status(error: FlowError) -> StatusCode {
+    match error {
+        FlowError::UnsupportedClient
+        | FlowError::UnsupportedGrantType
+        | FlowError::SlowDown
+        | FlowError::AuthorizationPending
+        | FlowError::AccessDenied
+        | FlowError::ExpiredToken
+        | FlowError::InvalidGrant
+        | FlowError::MintPolicyViolation => StatusCode::BAD_REQUEST,
+        FlowError::UserCodeExhausted => StatusCode::SERVICE_UNAVAILABLE,
+        FlowError::ExpiredOrUnknown => StatusCode::NOT_FOUND,
+        FlowError::AlreadyResolved | FlowError::ApproveInProgress | FlowError::StateLost => {
+            StatusCode::CONFLICT
         }
     }
 }
@@ -260,50 +379,4 @@ impl From<NotCanonical> for Rejection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_refusal_has_its_status_code_and_headers() {
-        let table: Vec<String> = Rejection::EXAMPLES
-            .iter()
-            .map(|rejection| {
-                let reply = rejection.reply();
-                let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
-                assert_eq!(body["status"], reply.status().as_u16());
-                assert!(body["message"].is_string());
-                let headers: Vec<String> = reply
-                    .headers()
-                    .map(|(name, value)| format!(" {name}: {value}"))
-                    .collect();
-                format!(
-                    "{} {} {}{}",
-                    rejection.reason(),
-                    reply.status().as_u16(),
-                    body["code"].as_str().unwrap(),
-                    headers.concat()
-                )
-            })
-            .collect();
-        assert_eq!(
-            table,
-            [
-                "target 400 bad_request",
-                "malformed 400 bad_request",
-                "header_too_large 431 request_header_fields_too_large",
-                "bearer_required 401 unauthorized WWW-Authenticate: Bearer realm=\"api\"",
-                "invalid_token 401 unauthorized WWW-Authenticate: Bearer realm=\"api\", error=\"invalid_token\"",
-                "wrong_surface 403 forbidden",
-                "insufficient_scope 403 forbidden WWW-Authenticate: Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"apps:run\"",
-                "not_found 404 not_found",
-                "method_not_allowed 405 method_not_allowed Allow: OPTIONS, POST",
-                "connect_refused 405 method_not_allowed Allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
-                "bearer_disabled 503 bearer_auth_disabled",
-                "auth_unavailable 503 auth_unavailable Retry-After: 2",
-                "bad_gateway 502 bad_gateway",
-                "gateway_timeout 504 gateway_timeout",
-                "internal 500 internal_server_error",
-            ]
-        );
-    }
-}
+mod tests;

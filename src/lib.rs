@@ -11,6 +11,7 @@ pub mod console;
 pub mod demo;
 pub mod device;
 pub mod dify_json;
+pub mod endpoints;
 pub mod entropy;
 pub mod gateway;
 pub mod health;

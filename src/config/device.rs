@@ -9,13 +9,13 @@ use crate::secret::Secret;
 /// The device sign-in (RFC 8628).
 #[derive(Debug, Clone)]
 pub struct DeviceFlowConfig {
-    /// Whether the endpoints exist. Not in force yet.
+    /// Whether the endpoints exist; off: they are 404.
     pub enabled: bool,
     /// Whether the paths of the first generation (`/v1/…`) are aliases of today's.
     pub legacy_paths: bool,
-    /// Clients that may ask for a code. Not in force yet.
+    /// Clients that may ask for a code.
     pub known_client_ids: Vec<String>,
-    /// Whether the answer carries a URL with the code filled in. Not in force yet.
+    /// Whether the answer carries a URL with the code filled in.
     pub verification_uri_complete: bool,
 }
 

@@ -29,13 +29,13 @@ pub struct DifyConfig {
     pub keys: BTreeMap<String, Secret>,
     /// The kid that signs; one of `keys`.
     pub active_kid: String,
-    /// Where Dify's console runs. Not in force yet.
+    /// Where Dify's console runs; `None`: codes are typed where the gateway is.
     pub console_web_url: Option<Url>,
-    /// Where the console's API runs. Not in force yet.
+    /// Where the console's API runs; with the others it says how Dify names its cookies.
     pub console_api_url: Option<Url>,
-    /// Domain of Dify's cookies; empty: the host's own. Not in force yet.
+    /// Domain of Dify's cookies; empty: the host's own.
     pub cookie_domain: String,
-    /// Which Dify it is. Not in force yet.
+    /// Which Dify it is; a self-hosted one has to be set up before anybody can approve.
     pub edition: Edition,
 }
 

@@ -45,7 +45,7 @@ pub enum Coherence {
 pub struct TokensConfig {
     /// Whether tokens are accepted at all; off answers 503.
     pub enabled: bool,
-    /// Life of a new token in days, 1 to 365; out of range is clamped. Not in force yet.
+    /// Life of a new token in days, 1 to 365; out of range is clamped.
     pub ttl_days: u16,
     /// Whether dead rows are deleted once a day. Not in force yet.
     pub prune: bool,
@@ -62,22 +62,22 @@ pub struct RateLimit {
     pub window: Duration,
 }
 
-/// Limits per caller; what a caller is differs by endpoint. Not in force yet.
+/// Limits per caller; what a caller is differs by endpoint.
 #[derive(Debug, Clone)]
 pub struct RateLimitsConfig {
     /// Device codes handed out, per address.
     pub device_code: RateLimit,
     /// User codes looked up, per address.
     pub lookup: RateLimit,
-    /// SSO sign-ins begun, per address.
+    /// SSO sign-ins begun, per address. Not in force yet.
     pub sso_initiate: RateLimit,
-    /// Approvals by an account.
+    /// Approvals and denials by an account.
     pub approve: RateLimit,
-    /// Approvals by an external identity.
+    /// Approvals by an external identity. Not in force yet.
     pub approve_external: RateLimit,
     /// Reads of the account, per account or e-mail.
     pub account: RateLimit,
-    /// Checked requests, per token; `None`: left to Dify's own limit.
+    /// Checked requests, per token; `None`: left to Dify's own limit. Not in force yet.
     pub bearer: Option<RateLimit>,
 }
 

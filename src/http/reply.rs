@@ -1,7 +1,12 @@
 //! An answer of the gateway's own, before any HTTP library has seen it.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde::Serialize;
+
+use super::body::Fault;
+use crate::rate_limit::Standing;
 
 /// A whole answer: small, and in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,23 +19,70 @@ pub struct Reply {
 /// Dify's error body.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
+    /// RFC 6749's member, on the endpoints that speak OAuth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
     code: &'a str,
     message: &'a str,
     status: u16,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<Detail<'a>>,
+}
+
+/// One member at fault, as Dify's validation names it.
+#[derive(Serialize)]
+struct Detail<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    loc: Vec<&'a str>,
+    msg: &'a str,
 }
 
 impl Reply {
     /// Builds an answer in Dify's error shape.
     pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
         let body = ErrorBody {
+            error: None,
             code,
             message,
             status: status.as_u16(),
+            details: Vec::new(),
         };
+        Self::json(status, &body)
+    }
+
+    /// Builds an answer in Dify's error shape that names everything at fault.
+    pub(super) fn faults(
+        status: StatusCode,
+        error: Option<&str>,
+        code: &str,
+        faults: &[Fault],
+    ) -> Self {
+        let details = faults.iter().map(|fault| Detail {
+            kind: fault.kind,
+            loc: Some(fault.loc)
+                .into_iter()
+                .filter(|loc| !loc.is_empty())
+                .collect(),
+            msg: &fault.message,
+        });
+        let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        let body = ErrorBody {
+            error,
+            code,
+            message: &messages.join("; "),
+            status: status.as_u16(),
+            details: details.collect(),
+        };
+        Self::json(status, &body)
+    }
+
+    /// Builds an answer with a JSON body.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self {
             status,
             headers: Vec::new(),
-            body: crate::dify_json::to_vec(&body),
+            body: crate::dify_json::to_vec(body),
         }
     }
 
@@ -48,6 +100,19 @@ impl Reply {
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self
+    }
+
+    /// Adds where the caller stands with a limit (draft-ietf-httpapi-ratelimit-headers).
+    #[must_use]
+    pub fn with_standing(self, standing: &Standing) -> Self {
+        let name = standing.limit.as_str();
+        let (count, window) = (standing.quota.count, standing.quota.window.as_secs());
+        let (remaining, reset) = (standing.remaining, whole_seconds(standing.reset));
+        self.with(
+            "RateLimit-Policy",
+            &format!("\"{name}\";q={count};w={window}"),
+        )
+        .with("RateLimit", &format!("\"{name}\";r={remaining};t={reset}"))
     }
 
     /// Adds what every answer of a local endpoint carries (`contract/device-flow.md`): it is not
@@ -78,5 +143,15 @@ impl Reply {
     /// Returns the body, consuming the answer.
     pub fn into_body(self) -> Vec<u8> {
         self.body
+    }
+}
+
+/// Rounds up, and never to zero: nobody is told to come back at once.
+pub(super) const fn whole_seconds(time: Duration) -> u64 {
+    let seconds = time.as_secs();
+    if time.subsec_nanos() > 0 || seconds == 0 {
+        seconds + 1
+    } else {
+        seconds
     }
 }

@@ -215,12 +215,12 @@ async fn the_demo_keeps_what_it_prints() {
         .unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let mut steps = Vec::new();
-    while steps.len() < 11 {
+    while steps.len() < 16 {
         let line = tokio::time::timeout(patience(10.0), lines.next_line())
             .await
             .expect("the demo prints its guide")
             .unwrap()
-            .expect("the guide has eleven steps");
+            .expect("the guide has sixteen steps");
         if let Some(promise) = line.strip_prefix("# ") {
             let command = lines.next_line().await.unwrap().unwrap();
             steps.push((promise.to_owned(), command));
@@ -244,6 +244,12 @@ async fn the_demo_keeps_what_it_prints() {
         match promise.split_once(": ").unwrap().1 {
             p if p.contains("five events") => assert_eq!(said.matches("data:").count(), 5),
             p if p.contains("WebSocket") => assert!(said.contains("hello from the demo")),
+            p if p.contains("nobody has approved") => {
+                assert!(said.contains("\"authorization_pending\""), "{said}");
+            }
+            p if p.contains("about a user code") => {
+                assert!(said.contains("\"valid\": true"), "{said}");
+            }
             p if p.contains("made up") => assert!(!said.contains("eve@example.com")),
             p if p.contains("each up") => assert_eq!(said.matches("\"up\"").count(), 3),
             _ => {}

@@ -180,17 +180,17 @@ async fn an_idle_connection_has_an_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_later_releases_are_named_at_the_start() {
     let gateway = Gateway::builder()
-        .set("device_flow.known_client_ids", "[\"difyctl\", \"other\"]")
-        .set("rate_limits.lookup", "\"10/1m\"")
+        .set("tokens.retention_days", "31")
+        .set("rate_limits.sso_initiate", "\"10/1m\"")
         .start()
         .await;
 
-    for key in ["device_flow.known_client_ids", "rate_limits.lookup"] {
+    for key in ["tokens.retention_days", "rate_limits.sso_initiate"] {
         gateway
             .wait_for_log(|line| Gateway::log_field(line, "key").is_some_and(|named| named == key))
             .await;
     }
-    assert!(!gateway.log_text().contains("rate_limits.account"));
+    assert!(!gateway.log_text().contains("rate_limits.bearer"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

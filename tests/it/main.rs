@@ -13,6 +13,7 @@ mod commands;
 mod config;
 mod contract;
 mod contract_flow;
+mod device_flow;
 mod errors;
 mod forwarding;
 mod framing;

@@ -10,6 +10,7 @@
     reason = "a library: not every name needs a user at every moment"
 )]
 
+mod browser;
 mod client;
 mod gateway;
 mod guard;
@@ -23,6 +24,7 @@ mod upstream;
 mod wire;
 
 pub(crate) use self::{
+    browser::{Browser, Login, jwt, unix_now},
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},

@@ -1,0 +1,158 @@
+//! The endpoints that the gateway serves by itself: HTTP in, domain calls, HTTP out.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::HeaderMap;
+
+use crate::{
+    check::TokenChecker,
+    config::Config,
+    console::Console,
+    device::DeviceFlow,
+    http::{Rejection, Reply},
+    mint::Mint,
+    rate_limit::{Caller, Limit, NotAdmitted, RateLimiter, Standing},
+    route::LocalEndpoint,
+    store::Directory,
+};
+
+mod account;
+mod device;
+
+/// A request for a local endpoint, read whole.
+pub struct LocalRequest<'a> {
+    /// The query, without its question mark; empty for none.
+    pub query: &'a str,
+    /// The last segment of the path.
+    pub segment: &'a str,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The body; at most [`crate::http::body::MAX_BODY`].
+    pub body: &'a [u8],
+    /// Who asks, by what may be believed.
+    pub client: IpAddr,
+    /// `http` or `https`, by what may be believed.
+    pub scheme: &'static str,
+}
+
+impl std::fmt::Debug for LocalRequest<'_> {
+    /// Leaves out whatever may hold a code, a cookie or a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalRequest")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The endpoints' settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    tokens_enabled: bool,
+    flow_enabled: bool,
+    console_web_url: Option<String>,
+    console_origin: Option<String>,
+    verification_uri_complete: bool,
+    access_cookie: &'static str,
+    csrf_cookie: &'static str,
+}
+
+impl Settings {
+    /// Takes what is needed from the configuration.
+    pub fn from_config(config: &Config) -> Self {
+        let dify = &config.dify;
+        let https = |url: &Option<url::Url>| url.as_ref().is_some_and(|u| u.scheme() == "https");
+        // As Dify does: the strictest kind of cookie where nothing forbids it.
+        let host_cookies = https(&dify.console_web_url)
+            && https(&dify.console_api_url)
+            && dify.cookie_domain.is_empty();
+        let (access_cookie, csrf_cookie) = if host_cookies {
+            ("__Host-access_token", "__Host-csrf_token")
+        } else {
+            ("access_token", "csrf_token")
+        };
+        Self {
+            tokens_enabled: config.tokens.enabled,
+            flow_enabled: config.device_flow.enabled,
+            console_web_url: dify
+                .console_web_url
+                .as_ref()
+                .map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            console_origin: dify
+                .console_web_url
+                .as_ref()
+                .map(|url| url.origin().ascii_serialization()),
+            verification_uri_complete: config.device_flow.verification_uri_complete,
+            access_cookie,
+            csrf_cookie,
+        }
+    }
+}
+
+/// The endpoints' collaborators.
+#[derive(Debug)]
+pub struct Endpoints {
+    /// Settings.
+    pub settings: Settings,
+    /// The device flow.
+    pub device: DeviceFlow,
+    /// Console sessions.
+    pub console: Console,
+    /// Limits.
+    pub limiter: RateLimiter,
+    /// Sessions and revocation.
+    pub mint: Arc<Mint>,
+    /// People.
+    pub directory: Arc<dyn Directory>,
+    /// Tokens.
+    pub checker: Arc<TokenChecker>,
+}
+
+impl Endpoints {
+    /// Answers a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`], for every answer that is no success.
+    pub async fn answer(
+        &self,
+        endpoint: LocalEndpoint,
+        request: &LocalRequest<'_>,
+    ) -> Result<Reply, Rejection> {
+        match endpoint {
+            LocalEndpoint::DeviceCode => self.code(request).await,
+            LocalEndpoint::DeviceToken => self.token(request).await,
+            LocalEndpoint::DeviceLookup => self.lookup(request).await,
+            LocalEndpoint::DeviceApprove => self.approve(request).await,
+            LocalEndpoint::DeviceDeny => self.deny(request).await,
+            LocalEndpoint::Account => self.account(request).await,
+            LocalEndpoint::Sessions => self.sessions(request).await,
+            LocalEndpoint::RevokeSelf => self.revoke_self(request).await,
+            LocalEndpoint::RevokeSession => self.revoke_session(request).await,
+            // The enterprise branch is not served yet; without it these paths are 404 as well.
+            LocalEndpoint::ApproveExternal
+            | LocalEndpoint::SsoInitiate
+            | LocalEndpoint::SsoComplete
+            | LocalEndpoint::ApprovalContext => Err(Rejection::NotFound),
+        }
+    }
+
+    /// Counts a request against a limit.
+    async fn admit(&self, limit: Limit, caller: Caller<'_>) -> Result<Standing, Rejection> {
+        self.limiter
+            .admit(limit, caller)
+            .await
+            .map_err(|error| match error {
+                NotAdmitted::Limited(standing) => Rejection::Limited(standing),
+                NotAdmitted::Unavailable(_) => Rejection::StoreUnavailable,
+            })
+    }
+
+    /// Refuses everything of the device flow while tokens are switched off.
+    fn require_enabled(&self) -> Result<(), Rejection> {
+        if self.settings.tokens_enabled {
+            Ok(())
+        } else {
+            Err(Rejection::BearerDisabled)
+        }
+    }
+}
