@@ -8,6 +8,7 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod approvals;
 mod bearer;
 mod commands;
 mod config;
@@ -20,8 +21,10 @@ mod framing;
 mod heads;
 mod leaks;
 mod lifecycle;
+mod limits;
 mod outages;
 mod routes;
+mod sessions;
 mod streaming;
 mod support;
 mod surfaces;
