@@ -31,7 +31,7 @@ pub use self::dify::{DifyConfig, Edition, SHARED_KID};
 pub use self::environment::Environment;
 pub use self::forward::{ForwardAuthorization, ForwardConfig, ForwardIdentity};
 pub use self::keys::key_paths;
-pub use self::log::{AccessLog, LogConfig, LogFormat, LogLevel};
+pub use self::log::{AccessLog, AuditStream, LogConfig, LogFormat, LogLevel};
 pub use self::postgres::{PostgresConfig, PostgresTarget};
 pub use self::problem::{Invalid, Problem};
 pub use self::redis::{RedisConfig, RedisTarget};

@@ -1,45 +1,116 @@
-//! Logs: JSON or text on standard error, through tracing.
+//! Logs: JSON or text on standard error, through tracing; audit events in a stream of their own
+//! where `log.audit` wants one.
 //!
 //! Libraries are heard at `warn` and above only, at whatever level the gateway itself speaks:
 //! below that, pingora prints whole request heads and the Postgres client prints parameters.
 
-use std::io;
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::PathBuf,
+    sync::Mutex,
+};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, registry,
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt as _, registry,
     util::SubscriberInitExt as _, util::TryInitError,
 };
 
-use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::config::{AuditStream, LogConfig, LogFormat, LogLevel};
 
 /// Our own targets: the crate, its audit trail and its access log.
-const OWN_TARGETS: [&str; 3] = ["difygate", "audit", "access"];
+const OWN_TARGETS: [&str; 3] = ["difygate", AUDIT, "access"];
+
+/// The target of audit events.
+const AUDIT: &str = "audit";
+
+/// Why nothing can be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The process logs already.
+    #[error(transparent)]
+    Initialized(#[from] TryInitError),
+    /// The audit file cannot be written.
+    #[error("log.audit: cannot append to {path}: {error}")]
+    AuditFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+}
 
 /// Starts logging as configured.
 ///
 /// # Errors
 ///
-/// When the process logs already.
-pub fn init(config: &LogConfig) -> Result<(), TryInitError> {
+/// [`TelemetryError`]; nothing is logged then.
+pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+    let audit: Option<Boxed> = match &config.audit {
+        AuditStream::Log => None,
+        AuditStream::Stdout => Some(json_lines(io::stdout)),
+        AuditStream::File(path) => Some(json_lines(Mutex::new(append_to(path)?))),
+    };
     let own = level(config.level);
     let libraries = own.min(LevelFilter::WARN);
     // Nobody asked for less than the audit trail: it goes on at any level.
+    let in_log = match audit {
+        None => own.max(LevelFilter::INFO),
+        Some(_) => LevelFilter::OFF,
+    };
     let filter = Targets::new()
         .with_default(libraries)
         .with_targets(OWN_TARGETS.map(|target| (target, own)))
         // Every client that leaves in mid-request is an error to it; we say so in the access log.
         .with_target("pingora_proxy", LevelFilter::OFF)
-        .with_target("audit", own.max(LevelFilter::INFO))
+        .with_target(AUDIT, in_log)
         .with_target("access", own.max(LevelFilter::INFO));
-    let lines = fmt::layer().with_writer(io::stderr);
-    let lines = match config.format {
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-        LogFormat::Text => lines.with_ansi(false).boxed(),
+    let lines: Boxed = match config.format {
+        LogFormat::Json => json_lines(io::stderr),
+        LogFormat::Text => fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(false)
+            .boxed(),
     };
-    registry().with(lines.with_filter(filter)).try_init()?;
+    let audit_alone = Targets::new().with_target(AUDIT, LevelFilter::INFO);
+    let layers: Vec<Boxed> = [
+        Some(lines.with_filter(filter).boxed()),
+        audit.map(|audit| audit.with_filter(audit_alone).boxed()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    registry().with(layers).try_init()?;
     log_panics();
     Ok(())
+}
+
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn json_lines<W>(writer: W) -> Boxed
+where
+    W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    fmt::layer()
+        .with_writer(writer)
+        .json()
+        .flatten_event(true)
+        .boxed()
+}
+
+/// Opens the audit file, for its owner's eyes alone where it is new: it names people.
+fn append_to(path: &PathBuf) -> Result<File, TelemetryError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| TelemetryError::AuditFile {
+            path: path.clone(),
+            error,
+        })
 }
 
 const fn level(level: LogLevel) -> LevelFilter {

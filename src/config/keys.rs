@@ -182,6 +182,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("log.level", "info", Now).dify("LOG_LEVEL"),
     key("log.format", "json", Now),
     key("log.access", "errors", Now),
+    key("log.audit", "log", Now),
     Key { form: Routes, ..unset("routes", Now) },
 ];
 

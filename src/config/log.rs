@@ -1,8 +1,10 @@
 //! `[log]`: what is logged, and how.
 
-use super::parse::{Parsed, choice};
+use std::path::PathBuf;
+
+use super::parse::{Parsed, choice, text};
 use super::reader::Reader;
-use super::value::Value;
+use super::value::{Mismatch, Value};
 
 const LEVELS: &[(&str, LogLevel)] = &[
     ("off", LogLevel::Off),
@@ -28,7 +30,11 @@ const ACCESSES: &[(&str, AccessLog)] = &[
     ("all", AccessLog::All),
 ];
 
-/// The gateway's log, on standard output.
+/// A path is the third choice; see [`audit`].
+const AUDIT_STREAMS: &[(&str, AuditStream)] =
+    &[("log", AuditStream::Log), ("stdout", AuditStream::Stdout)];
+
+/// The gateway's log, on standard error.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
     /// The least severe level that is logged.
@@ -37,6 +43,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Which requests get a line.
     pub access: AccessLog,
+    /// Where audit events go.
+    pub audit: AuditStream,
 }
 
 /// Severities, most severe first.
@@ -76,16 +84,38 @@ pub enum AccessLog {
     All,
 }
 
+/// Where audit events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditStream {
+    /// Into the log, with `"target": "audit"`.
+    Log,
+    /// To standard output, always as JSON; the log goes to standard error.
+    Stdout,
+    /// To the end of this file, always as JSON.
+    File(PathBuf),
+}
+
 impl LogConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             level: reader.value("log.level", level),
             format: reader.value("log.format", choice(FORMATS)),
             access: reader.value("log.access", choice(ACCESSES)),
+            audit: reader.value("log.audit", audit),
         }
     }
 }
 
 fn level(value: &Value) -> Parsed<LogLevel> {
     choice(PYTHON_LEVELS)(value).or_else(|_| choice(LEVELS)(value))
+}
+
+fn audit(value: &Value) -> Parsed<AuditStream> {
+    choice(AUDIT_STREAMS)(value).or_else(|mismatch| match text(value) {
+        Ok(path) if path.starts_with('/') => Ok(AuditStream::File(path.into())),
+        _ => Err(Mismatch {
+            need: format!("{}, or an absolute path", mismatch.need),
+            ..mismatch
+        }),
+    })
 }

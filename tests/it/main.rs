@@ -9,6 +9,7 @@
 )]
 
 mod approvals;
+mod audit;
 mod bearer;
 mod commands;
 mod config;
