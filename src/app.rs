@@ -7,6 +7,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    activity::Activity,
     admin::{self, Admin},
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
@@ -112,6 +113,10 @@ impl App {
                 deadline: config.postgres.timeout + config.redis.timeout,
             },
         ));
+        let activity = Arc::new(Activity::new(
+            Arc::clone(&stores.stores.sessions),
+            Arc::clone(&clock),
+        ));
         let endpoints = local::endpoints(
             config,
             &stores.stores,
@@ -120,6 +125,7 @@ impl App {
                 clock: &clock,
                 entropy: &entropy,
                 metrics: &metrics,
+                activity: &activity,
             },
         );
         let (listeners, admin) = bind(config).await?;
@@ -136,6 +142,7 @@ impl App {
                 routes,
                 checker,
                 endpoints,
+                activity,
                 backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
                 trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
                 keys: Arc::new(keys),
@@ -186,6 +193,7 @@ impl App {
 
         let (shutdown, stopping) = watch::channel(false);
         let connections = TaskTracker::new();
+        let activity = Arc::clone(&self.gateway.activity);
         let proxy = Arc::new(http_proxy(&self.server, self.gateway));
         for listener in self.listeners {
             let address = listener.address();
@@ -216,6 +224,7 @@ impl App {
                 "stopped: server.shutdown_grace is over, the rest was cut off"
             );
         }
+        activity.flush().await;
         ended
     }
 
@@ -245,6 +254,7 @@ impl App {
             tasks.spawn(backend.keep_fresh());
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
+        tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
         tasks
     }
 }

@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::HeaderMap;
 
 use crate::{
+    activity::Activity,
     check::TokenChecker,
     config::Config,
     console::Console,
@@ -105,6 +106,8 @@ pub struct Endpoints {
     pub directory: Arc<dyn Directory>,
     /// Tokens.
     pub checker: Arc<TokenChecker>,
+    /// When they were last used.
+    pub activity: Arc<Activity>,
 }
 
 impl Endpoints {

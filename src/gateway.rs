@@ -14,6 +14,7 @@ use pingora::{
 };
 
 use crate::{
+    activity::Activity,
     audit::AuditEvent,
     check::{Hit, TokenChecker, Verdict},
     clock::Clock,
@@ -75,6 +76,8 @@ pub struct Gateway {
     pub checker: Arc<TokenChecker>,
     /// What is answered here.
     pub endpoints: Endpoints,
+    /// When tokens were last used.
+    pub activity: Arc<Activity>,
     /// Where to.
     pub backends: Arc<Backends>,
     /// Whose word is taken.
@@ -166,6 +169,7 @@ impl Gateway {
                     }
                     return Err(refusal);
                 }
+                self.activity.note(&entry);
                 ctx.principal = Some(entry);
                 ctx.guarded = true;
                 ctx.backend = Some(Arc::clone(self.backends.of(&rule.upstream)));

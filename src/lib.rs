@@ -1,5 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+pub mod activity;
 pub mod admin;
 pub mod app;
 pub mod audit;

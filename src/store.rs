@@ -23,7 +23,9 @@ mod sessions;
 
 pub use directory::{Directory, Person, Workspace};
 pub use flow::{FlowStore, FlowValue, Windows};
-pub use sessions::{NewToken, Replaced, Session, SessionOwner, SessionStore, Written};
+pub use sessions::{
+    LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, Written,
+};
 
 /// Why a store could not answer.
 #[derive(Debug, thiserror::Error)]

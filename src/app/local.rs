@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::Stores;
 use crate::{
+    activity::Activity,
     check::TokenChecker,
     clock::Clock,
     config::Config,
@@ -20,11 +21,12 @@ use crate::{
 /// What `tokens.ttl_days` counts.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Where time and randomness come in, and what is counted.
+/// Where time and randomness come in, and what is counted and noted.
 pub(super) struct Edge<'a> {
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) entropy: &'a Arc<dyn Entropy>,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) activity: &'a Arc<Activity>,
 }
 
 /// Wires what the gateway answers by itself.
@@ -38,6 +40,7 @@ pub(super) fn endpoints(
         clock,
         entropy,
         metrics,
+        activity,
     } = edge;
     let mint = Arc::new(Mint {
         sessions: Arc::clone(&stores.sessions),
@@ -74,5 +77,6 @@ pub(super) fn endpoints(
         mint,
         directory: Arc::clone(&stores.directory),
         checker: Arc::clone(checker),
+        activity: Arc::clone(activity),
     }
 }

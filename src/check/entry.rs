@@ -3,7 +3,10 @@
 //! The values are Dify's (`contract/tokens.md`, "The check"): the literal `invalid`, or a JSON
 //! object. Entries of ours carry one member more, `"by": "gateway"`, which Dify ignores.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -303,6 +306,7 @@ pub struct Entry {
     pub deadline: Monotonic,
     /// The signed identity for the upstream, made at first use.
     pub identity: OnceLock<Box<SignedIdentity>>,
+    used: AtomicBool,
 }
 
 impl Entry {
@@ -312,6 +316,7 @@ impl Entry {
             context,
             deadline,
             identity: OnceLock::new(),
+            used: AtomicBool::new(false),
         }
     }
 
@@ -325,6 +330,12 @@ impl Entry {
             self.deadline = self.deadline.min(instant.plus(now.until(end)));
         }
         self
+    }
+
+    /// Tells whether this is the first time that the entry lets a request through. A hit only
+    /// loads: many threads at once write nothing.
+    pub fn is_first_use(&self) -> bool {
+        !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
     }
 
     /// Tells whether the token itself is past its end.

@@ -127,7 +127,10 @@ impl Endpoints {
         let token = BearerToken::from_authorization(value.as_bytes())?;
         self.require_enabled()?;
         match self.checker.check(&token).await? {
-            Verdict::Live(entry) if entry.context.subject.kind() == token.kind() => Ok(entry),
+            Verdict::Live(entry) if entry.context.subject.kind() == token.kind() => {
+                self.activity.note(&entry);
+                Ok(entry)
+            }
             Verdict::Live(_) | Verdict::Refused => Err(Rejection::InvalidToken),
         }
     }

@@ -39,6 +39,7 @@ struct Row {
     hash: Option<TokenHash>,
     device_label: String,
     created_at: Timestamp,
+    last_used_at: Option<Timestamp>,
     record: TokenRecord,
 }
 
@@ -57,6 +58,7 @@ impl EmbeddedTokens {
             hash: Some(hash),
             device_label: device_label.to_owned(),
             created_at: self.clock.now(),
+            last_used_at: None,
             record,
         };
         lock(&self.rows).insert(row.record.id, row);

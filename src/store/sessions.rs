@@ -1,12 +1,15 @@
 //! Logins and sessions in the token table, as the domain needs them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::StoreError;
 use crate::{clock::Timestamp, token::TokenHash};
+
+/// Least time between two notes of one token's use, all processes together.
+pub const LEAST_ADVANCE: Duration = Duration::from_secs(60);
 
 /// A token to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,4 +125,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
         owner: &SessionOwner,
         id: Uuid,
     ) -> Result<Option<Option<TokenHash>>, StoreError>;
+
+    /// Notes when tokens were last used. A note never moves back, nor on by less than
+    /// [`LEAST_ADVANCE`], and what was used before the row got its present token is not noted.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was done.
+    async fn note_used(&self, used: &[(Uuid, Timestamp)]) -> Result<(), StoreError>;
 }

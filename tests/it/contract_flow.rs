@@ -302,6 +302,34 @@ async fn external_sessions(sessions: Arc<dyn SessionStore>) {
     assert_eq!(ended, Some(Some(external.hash)));
 }
 
+/// Uses are noted forward, a minute at least, and only of the present token.
+async fn notes_of_use(sessions: Arc<dyn SessionStore>, account: Uuid) {
+    let now = clock().now();
+    let token = token(account, "noted", "noted", now.plus(LONG));
+    sessions.write(&token).await.unwrap();
+    let written = clock().now();
+    let seconds = |n| written.plus(Duration::from_secs(n));
+    let owner = SessionOwner::Account(account);
+
+    for (at, noted) in [
+        (Timestamp::from_unix_seconds(1), None),
+        (seconds(10), Some(seconds(10))),
+        (seconds(69), Some(seconds(10))),
+        (seconds(70), Some(seconds(70))),
+        (seconds(20), Some(seconds(70))),
+    ] {
+        let notes = [(token.id, at), (Uuid::nil(), at)];
+        sessions.note_used(&notes).await.unwrap();
+        let (listed, _) = sessions.sessions(&owner, 0, 1).await.unwrap();
+        assert_eq!(listed[0].last_used_at, noted);
+    }
+    sessions.revoke(&owner, token.id).await.unwrap();
+    sessions
+        .note_used(&[(token.id, seconds(999))])
+        .await
+        .unwrap();
+}
+
 /// Of many logins of one device, each ends the one before: one row, one live token, and every
 /// other hash was told to exactly one of them.
 async fn concurrent_logins(sessions: Arc<dyn SessionStore>, account: Uuid) {
@@ -340,6 +368,7 @@ async fn embedded_sessions_keep_their_promises() {
     let sessions = Arc::clone(&store) as Arc<dyn SessionStore>;
     sessions_contract(Arc::clone(&sessions), store, accounts).await;
     external_sessions(Arc::clone(&sessions)).await;
+    notes_of_use(Arc::clone(&sessions), accounts[1]).await;
     concurrent_logins(sessions, accounts[1]).await;
 }
 
@@ -353,6 +382,7 @@ async fn sessions_in_postgres_keep_their_promises() {
     let sessions: Arc<dyn SessionStore> = Arc::new(PgSessionStore::new(link));
     sessions_contract(Arc::clone(&sessions), tokens, [ada, bob]).await;
     external_sessions(Arc::clone(&sessions)).await;
+    notes_of_use(Arc::clone(&sessions), bob).await;
     concurrent_logins(sessions, bob).await;
 }
 

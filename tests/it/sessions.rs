@@ -252,3 +252,34 @@ async fn success_is_not_reported_before_the_shared_entry_is_gone() {
 
     assert!(response.header("retry-after").is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_use_is_written_behind_and_at_shutdown_at_the_latest() {
+    let mut stage = Stage::set().await;
+    let apps = request("GET", "/openapi/v1/apps").bearer(&stage.account.token);
+    for _ in 0..3 {
+        stage.forwards(&apps).await;
+    }
+    stage
+        .refuses(&request("GET", ACCOUNT).bearer(&stage.external.token), 200)
+        .await;
+
+    stage.gateway.terminate();
+    stage
+        .gateway
+        .wait_exit(crate::support::patience(10.0))
+        .await;
+
+    let client = stage.database.client().await;
+    let sql = "SELECT last_used_at >= created_at FROM oauth_access_tokens";
+    let rows = client.query(sql, &[]).await.unwrap();
+    assert!(
+        rows.iter()
+            .all(|row| row.get::<_, Option<bool>>(0) == Some(true))
+    );
+    let updates = stage.database.statements();
+    let updates = updates
+        .iter()
+        .filter(|sql| sql.contains("last_used_at = used.at"));
+    assert_eq!(updates.count(), 1);
+}

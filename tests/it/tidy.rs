@@ -15,6 +15,7 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
         // The domain knows neither HTTP, nor SQL, nor Redis.
         &[
             "token",
+            "activity",
             "check",
             "console",
             "device",

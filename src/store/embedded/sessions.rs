@@ -7,8 +7,8 @@ use super::{EmbeddedTokens, Row, lock};
 use crate::{
     clock::Timestamp,
     store::{
-        AccountStatus, NewToken, Replaced, Session, SessionOwner, SessionStore, StoreError,
-        TokenRecord, Written,
+        AccountStatus, LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore,
+        StoreError, TokenRecord, Written,
     },
     token::TokenHash,
 };
@@ -34,6 +34,7 @@ impl SessionStore for EmbeddedTokens {
             hash: Some(token.hash),
             device_label: token.device_label.clone(),
             created_at: now,
+            last_used_at: None,
             record: TokenRecord {
                 id,
                 prefix: token.prefix.to_owned(),
@@ -88,6 +89,21 @@ impl SessionStore for EmbeddedTokens {
         let row = rows.get_mut(&id).filter(|row| row.belongs_to(owner));
         Ok(row.and_then(|row| row.hash.take()).map(Some))
     }
+
+    async fn note_used(&self, used: &[(Uuid, Timestamp)]) -> Result<(), StoreError> {
+        let mut rows = lock(&self.rows);
+        for (id, at) in used {
+            let row = rows.get_mut(id);
+            let Some(row) = row.filter(|row| row.hash.is_some() && row.created_at <= *at) else {
+                continue;
+            };
+            let advances = |before: Timestamp| before.plus(LEAST_ADVANCE) <= *at;
+            if row.last_used_at.is_none_or(advances) {
+                row.last_used_at = Some(*at);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Row {
@@ -113,7 +129,7 @@ impl Row {
             client_id: self.record.client_id.clone(),
             device_label: self.device_label.clone(),
             created_at: self.created_at,
-            last_used_at: None,
+            last_used_at: self.last_used_at,
             expires_at: self.record.expires_at,
         }
     }

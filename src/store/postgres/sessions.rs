@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::{Params, PostgresLink, decode};
 use crate::{
-    store::{NewToken, Replaced, Session, SessionOwner, SessionStore, StoreError, Written},
+    clock::Timestamp,
+    store::{
+        LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, StoreError, Written,
+    },
     token::TokenHash,
 };
 
@@ -66,6 +69,13 @@ const REVOKE: &str = concat!(
     " AND revoked_at IS NULL FOR UPDATE) old \
      WHERE t.id = old.id RETURNING old.token_hash"
 );
+
+/// All notes of one flush in one statement; `$3` is the least advance in seconds.
+const NOTE_USED: &str = "\
+UPDATE oauth_access_tokens t SET last_used_at = used.at \
+FROM unnest($1::uuid[], $2::timestamptz[]) AS used (id, at) \
+WHERE t.id = used.id AND t.revoked_at IS NULL AND t.created_at <= used.at \
+  AND (t.last_used_at IS NULL OR t.last_used_at <= used.at - make_interval(secs => $3))";
 
 /// How often a write starts again when another login of the same device comes in between.
 const WRITE_TRIES: usize = 4;
@@ -179,6 +189,19 @@ impl SessionStore for PgSessionStore {
         ];
         let rows = self.link.run(REVOKE, params).await?;
         rows.first().map(|row| old_hash(row, 0)).transpose()
+    }
+
+    async fn note_used(&self, used: &[(Uuid, Timestamp)]) -> Result<(), StoreError> {
+        let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) = used
+            .iter()
+            .map(|(id, at)| (*id, OffsetDateTime::from(*at)))
+            .unzip();
+        let params: &Params<'_> = &[
+            (&ids, Type::UUID_ARRAY),
+            (&times, Type::TIMESTAMPTZ_ARRAY),
+            (&LEAST_ADVANCE.as_secs_f64(), Type::FLOAT8),
+        ];
+        self.link.run(NOTE_USED, params).await.map(drop)
     }
 }
 
