@@ -19,6 +19,7 @@ use crate::{
     jws::KeySet,
     listener::{HeadPolicy, Listener},
     metrics::Metrics,
+    retention,
     route::{RouteTable, Surface},
 };
 
@@ -59,6 +60,8 @@ pub struct App {
     stores: StoreSet,
     health: Arc<Health>,
     grace: Duration,
+    /// How many days dead rows are kept, where this process prunes.
+    prune: Option<u16>,
     server: Arc<ServerConf>,
 }
 
@@ -161,6 +164,7 @@ impl App {
             stores,
             health,
             grace: config.server.shutdown_grace,
+            prune: config.tokens.prune.then_some(config.tokens.retention_days),
             server: Arc::new(ServerConf {
                 threads: config.server.threads.get(),
                 upstream_keepalive_pool_size: config.upstream.keepalive,
@@ -255,6 +259,10 @@ impl App {
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
         tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
+        if let Some(days) = self.prune {
+            let sessions = Arc::clone(&self.stores.stores.sessions);
+            tasks.spawn(retention::keep_pruning(sessions, days));
+        }
         tasks
     }
 }

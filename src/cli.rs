@@ -27,6 +27,10 @@ pub enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Create the token table and its indexes, or verify them; prints what was done.
+    Migrate(ConfigFile),
+    /// Delete what is left of tokens that ended long ago, once.
+    Prune(ConfigFile),
     /// Try the gateway with nothing installed: stores in memory, a stand-in for Dify.
     Demo(Demo),
 }

@@ -4,6 +4,7 @@ use std::{
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -11,10 +12,11 @@ use clap::Parser as _;
 use difygate::{
     app::{self, App, StartError, StoreSet},
     cli::{Cli, Command, ConfigFile},
-    config::{self, Environment, Invalid, Loaded},
+    clock::Clock,
+    config::{self, Config, Environment, Invalid, Loaded},
     demo,
     health::Health,
-    preflight, telemetry,
+    maintenance, preflight, telemetry,
 };
 use tokio::{
     runtime::Runtime,
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(file) => serve(&file),
         Command::Check { config, connect } => check(&config, connect),
+        Command::Migrate(file) => job(&file, maintenance::migrate),
+        Command::Prune(file) => job(&file, maintenance::prune),
         Command::Demo(options) => {
             runtime(0).and_then(|runtime| runtime.block_on(demo::run(&options, stop_signal())))
         }
@@ -108,6 +112,15 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Runs one job with the configuration, and nothing else.
+fn job(
+    file: &ConfigFile,
+    job: impl AsyncFnOnce(&Config, &Arc<dyn Clock>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let Loaded { config, .. } = load(file)?;
+    runtime(1)?.block_on(job(&config, &app::system_clock()))
 }
 
 /// Reads the configuration: a file that is named must be there, the default one need not be.

@@ -47,9 +47,9 @@ pub struct TokensConfig {
     pub enabled: bool,
     /// Life of a new token in days, 1 to 365; out of range is clamped.
     pub ttl_days: u16,
-    /// Whether dead rows are deleted once a day. Not in force yet.
+    /// Whether dead rows are deleted once a day.
     pub prune: bool,
-    /// Days a dead row is kept, 1 to 3650. Not in force yet.
+    /// Days a dead row is kept, 1 to 3650.
     pub retention_days: u16,
 }
 

@@ -40,7 +40,17 @@ struct Row {
     device_label: String,
     created_at: Timestamp,
     last_used_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
     record: TokenRecord,
+}
+
+impl Row {
+    /// Revokes the row; the hash it had, where it was live.
+    fn end(&mut self, now: Timestamp) -> Option<TokenHash> {
+        let hash = self.hash.take()?;
+        self.revoked_at = Some(now);
+        Some(hash)
+    }
 }
 
 impl EmbeddedTokens {
@@ -59,6 +69,7 @@ impl EmbeddedTokens {
             device_label: device_label.to_owned(),
             created_at: self.clock.now(),
             last_used_at: None,
+            revoked_at: None,
             record,
         };
         lock(&self.rows).insert(row.record.id, row);
@@ -66,9 +77,10 @@ impl EmbeddedTokens {
 
     /// Revokes the row `id`; `false` when there is no live one.
     pub fn revoke(&self, id: Uuid) -> bool {
+        let now = self.clock.now();
         lock(&self.rows)
             .get_mut(&id)
-            .is_some_and(|row| row.hash.take().is_some())
+            .is_some_and(|row| row.end(now).is_some())
     }
 }
 
@@ -93,7 +105,7 @@ impl TokenStore for EmbeddedTokens {
         if row.hash.as_ref() != Some(hash) || row.record.expires_at > now {
             return Ok(false);
         }
-        row.hash = None;
+        row.end(now);
         Ok(true)
     }
 

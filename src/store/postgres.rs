@@ -19,11 +19,13 @@ use crate::{
 };
 
 mod directory;
+mod migrate;
 mod preflight;
 mod sessions;
 mod tokens;
 
 pub use directory::PgDirectory;
+pub use migrate::Migration;
 pub use preflight::Missing;
 pub use sessions::PgSessionStore;
 pub use tokens::PgTokenStore;

@@ -133,4 +133,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     ///
     /// When the store cannot say whether it was done.
     async fn note_used(&self, used: &[(Uuid, Timestamp)]) -> Result<(), StoreError>;
+
+    /// Deletes up to `limit` rows that were revoked, or ended unrevoked, more than `days` ago, and
+    /// returns how many; `None` while another process is at it. One transaction; never a live row.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was done.
+    async fn prune(&self, days: u16, limit: u32) -> Result<Option<u64>, StoreError>;
 }

@@ -23,6 +23,7 @@ mod heads;
 mod leaks;
 mod lifecycle;
 mod limits;
+mod maintenance;
 mod outages;
 mod routes;
 mod sessions;

@@ -21,6 +21,7 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
             "device",
             "mint",
             "rate_limit",
+            "retention",
             "jws",
             "audit",
             "clock",
@@ -92,6 +93,7 @@ const ONE_PLACE: [(&str, &[&str]); 5] = [
     (
         "oauth_access_tokens",
         &[
+            "src/store/postgres/migrate.rs",
             "src/store/postgres/sessions.rs",
             "src/store/postgres/tokens.rs",
             "src/store/postgres/preflight.rs",

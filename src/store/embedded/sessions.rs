@@ -1,5 +1,7 @@
 //! Writes to the token table in memory: logins, sessions and their ends.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -35,6 +37,7 @@ impl SessionStore for EmbeddedTokens {
             device_label: token.device_label.clone(),
             created_at: now,
             last_used_at: None,
+            revoked_at: None,
             record: TokenRecord {
                 id,
                 prefix: token.prefix.to_owned(),
@@ -85,9 +88,10 @@ impl SessionStore for EmbeddedTokens {
         owner: &SessionOwner,
         id: Uuid,
     ) -> Result<Option<Option<TokenHash>>, StoreError> {
+        let now = self.clock.now();
         let mut rows = lock(&self.rows);
         let row = rows.get_mut(&id).filter(|row| row.belongs_to(owner));
-        Ok(row.and_then(|row| row.hash.take()).map(Some))
+        Ok(row.and_then(|row| row.end(now)).map(Some))
     }
 
     async fn note_used(&self, used: &[(Uuid, Timestamp)]) -> Result<(), StoreError> {
@@ -103,6 +107,23 @@ impl SessionStore for EmbeddedTokens {
             }
         }
         Ok(())
+    }
+
+    async fn prune(&self, days: u16, limit: u32) -> Result<Option<u64>, StoreError> {
+        let now = self.clock.now();
+        let retention = Duration::from_secs(u64::from(days) * 86_400);
+        let mut rows = lock(&self.rows);
+        let ended = |row: &Row| row.revoked_at.unwrap_or(row.record.expires_at);
+        let dead: Vec<Uuid> = rows
+            .values()
+            .filter(|row| ended(row).plus(retention) < now)
+            .map(|row| row.record.id)
+            .take(limit as usize)
+            .collect();
+        for id in &dead {
+            rows.remove(id);
+        }
+        Ok(Some(dead.len() as u64))
     }
 }
 

@@ -77,6 +77,20 @@ FROM unnest($1::uuid[], $2::timestamptz[]) AS used (id, at) \
 WHERE t.id = used.id AND t.revoked_at IS NULL AND t.created_at <= used.at \
   AND (t.last_used_at IS NULL OR t.last_used_at <= used.at - make_interval(secs => $3))";
 
+/// The advisory lock of whoever prunes: `difygate` in ASCII, so that nobody else's is the same.
+const PRUNE_LOCK: i64 = i64::from_be_bytes(*b"difygate");
+
+/// Never a live row: revoked long ago, or ended long ago. The lock is this transaction's, and so
+/// this statement's: it cannot be left behind.
+const PRUNE: &str = "\
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS mine), \
+     dead AS (SELECT t.id FROM turn, oauth_access_tokens t \
+              WHERE turn.mine AND (t.revoked_at < now() - make_interval(days => $1) \
+                 OR (t.revoked_at IS NULL AND t.expires_at < now() - make_interval(days => $1))) \
+              LIMIT $2), \
+     gone AS (DELETE FROM oauth_access_tokens t USING dead WHERE t.id = dead.id RETURNING 1) \
+SELECT turn.mine, (SELECT count(*) FROM gone) FROM turn";
+
 /// How often a write starts again when another login of the same device comes in between.
 const WRITE_TRIES: usize = 4;
 
@@ -202,6 +216,22 @@ impl SessionStore for PgSessionStore {
             (&LEAST_ADVANCE.as_secs_f64(), Type::FLOAT8),
         ];
         self.link.run(NOTE_USED, params).await.map(drop)
+    }
+
+    async fn prune(&self, days: u16, limit: u32) -> Result<Option<u64>, StoreError> {
+        let (days, limit) = (i32::from(days), i64::from(limit));
+        let params: &Params<'_> = &[
+            (&days, Type::INT4),
+            (&limit, Type::INT8),
+            (&PRUNE_LOCK, Type::INT8),
+        ];
+        let rows = self.link.run(PRUNE, params).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let mine: bool = row.try_get(0).map_err(decode)?;
+        let gone: i64 = row.try_get(1).map_err(decode)?;
+        Ok(mine.then(|| u64::try_from(gone).unwrap_or_default()))
     }
 }
 
