@@ -9,12 +9,14 @@ use tokio::{net::TcpStream, time::timeout};
 use crate::{
     clock::Clock,
     config::{Config, Endpoint, Problem},
+    device::{DeviceCode, UserCode},
     entropy::{Entropy as _, OsEntropy},
     health::{Chain, Health},
+    rate_limit::WindowKey,
     store::{
-        StoreError, TokenCache,
+        FlowStore, StoreError, TokenCache, Windows,
         postgres::{Missing, PostgresLink},
-        redis::{RedisLink, RedisTokenCache},
+        redis::{RedisFlowStore, RedisLink, RedisTokenCache, RedisWindows},
     },
     token::TokenHash,
 };
@@ -76,6 +78,8 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
         Err(error) => return vec![unreachable("redis", &error)],
     };
     link.connect().await;
+    let windows = RedisWindows::new(Arc::clone(&link));
+    let flows = RedisFlowStore::new(Arc::clone(&link));
     let cache = RedisTokenCache::new(link);
     let mut name = [0; 32];
     OsEntropy.fill(&mut name);
@@ -87,15 +91,24 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
             .settle(&hash, b"difygate", b"invalid", TRIAL_TTL)
             .await?;
         cache.read(&hash).await?;
-        cache.overwrite(&hash, b"invalid", TRIAL_TTL).await
+        cache.overwrite(&hash, b"invalid", TRIAL_TTL).await?;
+        let (device, user) = (DeviceCode::draw(&OsEntropy), UserCode::draw(&OsEntropy));
+        flows.claim_user_code(&user, &device, TRIAL_TTL).await?;
+        flows.put(&device, b"difygate", TRIAL_TTL).await?;
+        flows.consume(&device, b"difygate").await?;
+        flows.tidy(&device, Some(&user)).await?;
+        windows.hit(&WindowKey::of_trial(), 1, TRIAL_TTL, 0).await
     };
     match trial.await {
-        Ok(()) => Vec::new(),
+        Ok(_) => Vec::new(),
         Err(error @ StoreError::Rejected { .. }) => vec![Problem {
             key: "redis".to_owned(),
             origin: None,
             got: Some(Chain(&error).to_string()),
-            need: "GET, SET, PTTL, MULTI and EVALSHA on keys below auth:token:".to_owned(),
+            need:
+                "GET, SET, DEL, PTTL, MULTI, EVALSHA, TIME and the Z… and PEXPIRE commands on keys \
+                   below auth:token:, device_code:, user_code: and rl:"
+                    .to_owned(),
             remedy: Some("extend the ACL of redis.username".to_owned()),
         }],
         Err(error) => vec![unreachable("redis", &error)],

@@ -66,6 +66,11 @@ impl WindowKey {
         Self("rl:user_code_guesses:global:all".to_owned())
     }
 
+    /// Returns a bucket of nobody's, for trying Redis out.
+    pub fn of_trial() -> Self {
+        Self("rl:trial:global:all".to_owned())
+    }
+
     /// Returns the key, without `redis.key_prefix`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,7 +1,8 @@
 //! Nothing that is secret reaches a log, a metric or an error, at the most talkative level.
 
 use crate::support::{
-    Database, DedicatedRedis, Gateway, IssuedToken, NewToken, Upstream, redis_fixture, request,
+    Browser, Database, DedicatedRedis, Gateway, IssuedToken, Login, NewToken, Upstream,
+    redis_fixture, request,
 };
 
 const SECRET: &str = "sk-leak-test-0123456789";
@@ -92,6 +93,68 @@ async fn no_secret_is_ever_printed() {
     }
     for secret in secrets {
         for (place, text) in [("log", &printed), ("answers", &answers)] {
+            let found = text.lines().find(|line| line.contains(&secret));
+            assert_eq!(found, None, "{secret} is in the {place}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_login_is_ever_printed() {
+    let (upstream, database) = (Upstream::start().await, Database::create().await);
+    let redis = DedicatedRedis::start().await;
+    database.dify_setup().await;
+    let browser = Browser::of(database.account("ada@example.com", "Ada").await);
+    let mut gateway = Gateway::builder()
+        .upstream(upstream.addr())
+        .database(&database)
+        .redis(redis.space())
+        .set("log.level", "\"trace\"")
+        .set("log.access", "\"all\"")
+        .start()
+        .await;
+    let mut secrets = vec![browser.access.clone(), browser.csrf.clone()];
+
+    // Twice on the same device: the second token replaces the first.
+    for _ in 0..2 {
+        let login = Login::begin(&gateway, "ada-laptop").await;
+        let lookup = "/openapi/v1/oauth/device/lookup?user_code=";
+        gateway
+            .get(&format!("{lookup}{}", login.user_code), None)
+            .await;
+        login.polls(&gateway).await;
+        login.polls(&gateway).await;
+        let stranger = Browser {
+            csrf: format!("{}x", browser.csrf),
+            ..browser.clone()
+        };
+        stranger.approves(&gateway, &login.user_code).await;
+        browser.approves(&gateway, &login.user_code).await;
+        browser.denies(&gateway, &login.user_code).await;
+        login.wait(redis.space()).await;
+        let granted = login.polls(&gateway).await.json();
+        let token = granted["token"].as_str().unwrap().to_owned();
+        gateway
+            .get("/openapi/v1/account/sessions", Some(&token))
+            .await;
+        secrets.extend([login.device_code, login.user_code, token[5..].to_owned()]);
+    }
+    let login = Login::begin(&gateway, "ada-phone").await;
+    redis.stop();
+    browser.approves(&gateway, &login.user_code).await;
+    login.polls(&gateway).await;
+    secrets.extend([login.device_code, login.user_code]);
+    let metrics = gateway.metrics().await;
+    gateway.terminate();
+    gateway.wait_exit(std::time::Duration::from_secs(30)).await;
+
+    let printed = gateway.log_text();
+    assert!(
+        printed.contains("oauth.device_flow_approved"),
+        "the log is there"
+    );
+    for secret in secrets {
+        for (place, text) in [("log", &printed), ("metrics", &metrics)] {
             let found = text.lines().find(|line| line.contains(&secret));
             assert_eq!(found, None, "{secret} is in the {place}");
         }
