@@ -55,6 +55,8 @@ pub struct Connection {
     heads: Arc<dyn HeadPolicy>,
     /// Whether a request has been parsed and not ended yet.
     in_request: AtomicBool,
+    /// Whether one has been parsed since the last read: the next bytes begin another head.
+    head_over: AtomicBool,
     head: HeadProgress,
 }
 
@@ -89,6 +91,7 @@ impl Connection {
             socket: Arc::new(digest),
             heads,
             in_request: AtomicBool::new(false),
+            head_over: AtomicBool::new(false),
             head: HeadProgress::Awaited,
         })
     }
@@ -97,6 +100,9 @@ impl Connection {
     pub fn mark(stream: &Stream, in_request: bool) {
         if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
             connection.in_request.store(in_request, Ordering::Release);
+            if in_request {
+                connection.head_over.store(true, Ordering::Release);
+            }
         }
     }
 
@@ -140,8 +146,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if *self.in_request.get_mut() {
+        if std::mem::take(self.head_over.get_mut()) {
             self.head = HeadProgress::Awaited;
+        }
+        if *self.in_request.get_mut() {
             let read = Pin::new(&mut self.io).poll_read(cx, buf);
             // Nobody waits with something unsent in hand: pingora does not flush the beginning of
             // a body whose length is known.

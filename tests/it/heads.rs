@@ -145,3 +145,20 @@ async fn a_slow_body_is_not_a_slow_head() {
 
     assert_eq!(client.read_response().await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_request_leaves_no_deadline_behind() {
+    let gateway = Gateway::builder()
+        .set("server.request_header_timeout", "\"200ms\"")
+        .start()
+        .await;
+    let mut client = gateway.client().await;
+    let unauthorized = request("GET", "/openapi/v1/apps").to_bytes();
+    client.send(&unauthorized).await;
+    assert_eq!(client.read_response().await.status, 401);
+
+    assert!(!client.is_closed(Duration::from_secs(1)).await);
+
+    client.send(&unauthorized).await;
+    assert_eq!(client.read_response().await.status, 401);
+}
