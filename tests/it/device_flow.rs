@@ -348,3 +348,60 @@ async fn a_store_that_is_away_is_503_and_nothing_is_lost() {
         )
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_whole_logins_leave_nothing_but_windows_and_refusals() {
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("rate_limits.device_code", "\"1000/1h\"")
+            .set("rate_limits.approve", "\"1000/1h\"")
+            .set("rate_limits.account", "\"1000/1m\"")
+    });
+    let stage = std::sync::Arc::new(stage.await);
+    stage.database.dify_setup().await;
+    let browser = Browser::of(stage.account_id);
+
+    let people: Vec<_> = (0..20)
+        .map(|person| {
+            let (stage, browser) = (std::sync::Arc::clone(&stage), browser.clone());
+            tokio::spawn(async move {
+                for login in 0..10 {
+                    whole_login(&stage, &browser, &format!("host-{person}-{login}")).await;
+                }
+            })
+        })
+        .collect();
+    for person in people {
+        person.await.unwrap();
+    }
+
+    assert_eq!(keys_of_logins(&stage).await, Vec::<String>::new());
+    for key in stage.redis.keys().await {
+        if !key.starts_with("rl:") {
+            let value = stage.redis.get(&key).await;
+            assert!(value.is_none_or(|value| value == "invalid"), "{key}");
+        }
+    }
+    let client = stage.database.client().await;
+    let sql = "SELECT count(*) FROM oauth_access_tokens WHERE device_label LIKE '% on host-%' AND revoked_at IS NOT NULL";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 200);
+}
+
+/// Begins, polls, approves, fetches, reads and logs out.
+async fn whole_login(stage: &Stage, browser: &Browser, host: &str) {
+    let login = Login::begin(&stage.gateway, host).await;
+    let pending = login.polls(&stage.gateway).await;
+    assert_eq!(pending.json()["error"], "authorization_pending");
+    let approved = browser.approves(&stage.gateway, &login.user_code).await;
+    assert_eq!(approved.status, 200, "{approved:?}");
+    login.wait(&stage.redis).await;
+    let granted = login.polls(&stage.gateway).await;
+    assert_eq!(granted.status, 200, "{granted:?}");
+    let token = granted.json()["token"].as_str().unwrap().to_owned();
+    let gateway = stage.gateway.addr();
+    let account = request("GET", "/openapi/v1/account").bearer(&token);
+    assert_eq!(account.send(gateway).await.status, 200);
+    let logout = request("DELETE", "/openapi/v1/account/sessions/self").bearer(&token);
+    assert_eq!(logout.send(gateway).await.status, 200);
+}
