@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
+    complaints::Complaints,
     metrics::{Metrics, Tier},
     token::{BearerToken, TokenHash, TokenKind},
 };
@@ -81,7 +82,7 @@ struct Desk {
     generations: Generations,
     clients: entry::ClientIds,
     refusals: pace::RefusalRate,
-    complaints: pace::Complaints,
+    complaints: Complaints,
 }
 
 impl TokenChecker {
@@ -96,7 +97,7 @@ impl TokenChecker {
                 generations: Generations::default(),
                 clients: entry::ClientIds::default(),
                 refusals: pace::RefusalRate::default(),
-                complaints: pace::Complaints::default(),
+                complaints: Complaints::default(),
                 stores,
                 settings,
             }),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     audit::AuditEvent,
     clock::Clock,
+    complaints::Complaints,
     config::RateLimit,
     entropy::Entropy,
     metrics::Metrics,
@@ -122,6 +123,8 @@ pub struct DeviceFlow {
     pub entropy: Arc<dyn Entropy>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How often the alarm is said.
+    pub complaints: Complaints,
     /// Who may begin a login.
     pub known_client_ids: Vec<String>,
 }
@@ -330,11 +333,13 @@ impl DeviceFlow {
             Ok(true) | Err(_) => {}
             Ok(false) => {
                 self.metrics.user_code_alarms.inc();
-                tracing::warn!(
-                    budget = GUESS_BUDGET.count,
-                    window_seconds = GUESS_BUDGET.window.as_secs(),
-                    "user codes are being guessed: the budget of all callers together is used up"
-                );
+                if self.complaints.is_due(self.clock.monotonic()) {
+                    tracing::warn!(
+                        budget = GUESS_BUDGET.count,
+                        window_seconds = GUESS_BUDGET.window.as_secs(),
+                        "user codes are being guessed: the budget of all callers is used up"
+                    );
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod complaints;
 pub mod config;
 pub mod console;
 pub mod demo;

@@ -7,6 +7,7 @@ use crate::{
     activity::Activity,
     check::TokenChecker,
     clock::Clock,
+    complaints::Complaints,
     config::Config,
     console::Console,
     device::DeviceFlow,
@@ -65,6 +66,7 @@ pub(super) fn endpoints(
             clock: Arc::clone(clock),
             entropy: Arc::clone(entropy),
             metrics: Arc::clone(metrics),
+            complaints: Complaints::default(),
             known_client_ids: config.device_flow.known_client_ids.clone(),
         },
         console: Console::new(

@@ -1,12 +1,6 @@
-//! How often the check may do what a flood would make it do at every request.
+//! How often the check may write what a flood would make it write at every request.
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Monotonic;
 
@@ -14,24 +8,6 @@ use crate::clock::Monotonic;
 /// before a lease is taken, so that a flood of garbage stops filling Redis long before it stops
 /// being answered.
 const REFUSALS_PER_SECOND: u64 = 100;
-
-/// Least time between two complaints about the same lasting fault.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Keeps a fault that every request meets from filling the log.
-#[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<Option<Monotonic>>);
-
-impl Complaints {
-    pub(super) fn is_due(&self, now: Monotonic) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| now.since(last) >= COMPLAINT_INTERVAL);
-        if due {
-            *last = Some(now);
-        }
-        due
-    }
-}
 
 /// Counts the refusals of the present second.
 #[derive(Debug, Default)]
@@ -65,6 +41,8 @@ fn second(now: Monotonic) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn at(millis: u64) -> Monotonic {
@@ -80,15 +58,5 @@ mod tests {
         }
         assert!(rate.is_exceeded(at(5_999)));
         assert!(!rate.is_exceeded(at(6_000)));
-    }
-
-    #[test]
-    fn a_lasting_fault_is_complained_about_now_and_then() {
-        let complaints = Complaints::default();
-        let due: Vec<bool> = [0, 1, 9_999, 10_000, 19_999, 20_000]
-            .into_iter()
-            .map(|millis| complaints.is_due(at(millis)))
-            .collect();
-        assert_eq!(due, [true, false, false, true, false, true]);
     }
 }
