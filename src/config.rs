@@ -34,7 +34,7 @@ pub use self::keys::key_paths;
 pub use self::log::{AccessLog, AuditStream, LogConfig, LogFormat, LogLevel};
 pub use self::postgres::{PostgresConfig, PostgresTarget};
 pub use self::problem::{Invalid, Problem};
-pub use self::redis::{RedisConfig, RedisTarget};
+pub use self::redis::{NodeAddress, RedisConfig, RedisTarget};
 pub use self::routes::{RoutePolicy, RouteRule, RouteUpstream};
 pub use self::server::{AdminConfig, ServerConfig, TlsConfig};
 pub use self::tokens::{Coherence, RateLimit, RateLimitsConfig, TokenCacheConfig, TokensConfig};

@@ -152,7 +152,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("redis.timeout", "100ms", Now),
     key("redis.sentinels", "", Later).dify("REDIS_SENTINELS"),
     unset("redis.service_name", Later).dify("REDIS_SENTINEL_SERVICE_NAME"),
-    key("redis.cluster_nodes", "", Later).dify("REDIS_CLUSTERS"),
+    key("redis.cluster_nodes", "", Now).dify("REDIS_CLUSTERS"),
     key("token_cache.capacity", "100000", Now),
     key("token_cache.positive_ttl", "60s", Now),
     key("token_cache.negative_ttl", "10s", Now),

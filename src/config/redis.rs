@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::parse::{duration, integer, list, text, word};
+use super::parse::{Parsed, duration, integer, list, text, word};
 use super::postgres::{Form, url};
 use super::reader::Reader;
+use super::value::{Mismatch, Value};
 use crate::secret::Secret;
 
 /// Dify's Redis, where the checks of tokens are shared.
@@ -20,8 +21,18 @@ pub struct RedisConfig {
     pub sentinels: Vec<String>,
     /// Name of the master the sentinels watch. Not in force yet.
     pub service_name: Option<String>,
-    /// Nodes of a cluster as `host:port`; empty: no cluster. Not in force yet.
-    pub cluster_nodes: Vec<String>,
+    /// Nodes of a cluster, asked for the others; empty: no cluster. Only user and password of
+    /// `target` apply then.
+    pub cluster_nodes: Vec<NodeAddress>,
+}
+
+/// A node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 /// The address in one of its two forms.
@@ -52,7 +63,7 @@ impl RedisConfig {
         let timeout = reader.value("redis.timeout", duration(timeouts));
         let sentinels = reader.value("redis.sentinels", list(word));
         let service_name = reader.optional("redis.service_name", word);
-        let cluster_nodes = reader.value("redis.cluster_nodes", list(word));
+        let cluster_nodes = reader.value("redis.cluster_nodes", list(node));
         Some(Self {
             target: target?,
             key_prefix,
@@ -94,4 +105,29 @@ impl RedisTarget {
             }
         }
     }
+}
+
+/// `host:port`, an IPv6 address in brackets.
+fn node(value: &Value) -> Parsed<NodeAddress> {
+    let address = word(value).ok().and_then(|text| {
+        let (host, port) = text.rsplit_once(':')?;
+        let inner = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = inner.unwrap_or(host);
+        let plain = !host.is_empty() && !host.contains(['/', '@', '[', ']']);
+        // Without brackets nobody can tell the last part of an address from a port.
+        let told = inner.is_some() || !host.contains(':');
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        (plain && told).then(|| NodeAddress {
+            host: host.to_owned(),
+            port,
+        })
+    });
+    let need = "a node as \"host:port\"";
+    address.ok_or_else(|| match value.text() {
+        // What stands before it may be a password.
+        Some(text) if text.contains('@') => Mismatch::describing("a node with a user", need),
+        _ => Mismatch::showing(value, need),
+    })
 }

@@ -7,21 +7,20 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo,
-    RedisError, RedisResult, aio::MultiplexedConnection, io::tcp::TcpSettings,
-};
+use redis::{RedisError, RedisResult};
 use tokio::{sync::Notify, time::timeout};
 
 use super::StoreError;
-use crate::{
-    config::{RedisConfig, RedisTarget},
-    health::Dependency,
-};
+use crate::{config::RedisConfig, health::Dependency};
 
+mod connection;
 mod flow;
+mod script;
 mod token_cache;
 mod windows;
+
+use connection::{Connection, Endpoint};
+use script::OneKeyScript;
 
 pub use flow::RedisFlowStore;
 pub use token_cache::RedisTokenCache;
@@ -46,15 +45,16 @@ const STORE: &str = "redis";
 #[error("redis: {0}")]
 pub struct InvalidTarget(#[from] RedisError);
 
-/// One multiplexed connection, kept up by a task of its own.
+/// One multiplexed connection, or one to each node of a cluster, kept up by a task of its own.
 ///
 /// While there is none, a command fails at once instead of waiting: the callers have Postgres to
 /// turn to, and nobody should pay for a reconnect.
 pub struct RedisLink {
-    client: Client,
+    endpoint: Endpoint,
     timeout: Duration,
     key_prefix: String,
-    connection: RwLock<Option<MultiplexedConnection>>,
+    read: OneKeyScript,
+    connection: RwLock<Option<Connection>>,
     suspect: Notify,
     health: Arc<Dependency>,
 }
@@ -66,33 +66,11 @@ impl RedisLink {
     ///
     /// When the target cannot be understood.
     pub fn new(config: &RedisConfig, health: Arc<Dependency>) -> Result<Arc<Self>, InvalidTarget> {
-        let info = match &config.target {
-            RedisTarget::Url(url) => url.expose().into_connection_info()?,
-            RedisTarget::Parts {
-                host,
-                port,
-                username,
-                password,
-                db,
-            } => {
-                let mut settings = RedisConnectionInfo::default().set_db(i64::from(*db));
-                if let Some(username) = username {
-                    settings = settings.set_username(username);
-                }
-                if let Some(password) = password {
-                    settings = settings.set_password(password.expose());
-                }
-                ConnectionAddr::Tcp(host.clone(), *port)
-                    .into_connection_info()?
-                    .set_redis_settings(settings)
-            }
-        };
-        // Without TCP_NODELAY every small command would wait for the acknowledgement of the last.
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         Ok(Arc::new(Self {
-            client: Client::open(info)?,
+            endpoint: Endpoint::new(config, connect_timeout(config.timeout))?,
             timeout: config.timeout,
             key_prefix: config.key_prefix.clone(),
+            read: OneKeyScript::new(include_str!("redis/read.lua")),
             connection: RwLock::new(None),
             suspect: Notify::new(),
             health,
@@ -101,13 +79,8 @@ impl RedisLink {
 
     /// Connects once; the outcome is in the dependency's health.
     pub async fn connect(&self) {
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout.max(CONNECT_TIMEOUT)))
-            .set_response_timeout(Some(self.timeout));
-        let connecting = self
-            .client
-            .get_multiplexed_async_connection_with_config(&settings);
-        match timeout(self.timeout.max(CONNECT_TIMEOUT), connecting).await {
+        let limit = connect_timeout(self.timeout);
+        match timeout(limit, self.endpoint.connect(limit, self.timeout)).await {
             Ok(Ok(connection)) => {
                 self.replace(Some(connection));
                 self.health.up();
@@ -140,10 +113,7 @@ impl RedisLink {
     }
 
     /// Runs `command` on the present connection, within `redis.timeout`.
-    async fn command<T, F>(
-        &self,
-        command: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<T, StoreError>
+    async fn command<T, F>(&self, command: impl FnOnce(Connection) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -163,8 +133,8 @@ impl RedisLink {
 
     async fn run<T, F>(
         &self,
-        connection: MultiplexedConnection,
-        command: impl FnOnce(MultiplexedConnection) -> F,
+        connection: Connection,
+        command: impl FnOnce(Connection) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
@@ -181,17 +151,9 @@ impl RedisLink {
         &self,
         key: String,
     ) -> Result<Option<(Vec<u8>, Option<Duration>)>, StoreError> {
-        let (bytes, ttl): (Option<Vec<u8>>, i64) = self
-            .command(|mut connection| async move {
-                // One transaction, or the key could change between value and time.
-                redis::pipe()
-                    .atomic()
-                    .get(&key)
-                    .pttl(&key)
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await?;
+        let call = self.read.on(key);
+        let (bytes, ttl): (Option<Vec<u8>>, i64) =
+            self.command(|connection| call.run(connection)).await?;
         // Redis says -1 for a key without a TTL.
         let ttl = u64::try_from(ttl).ok().map(Duration::from_millis);
         Ok(bytes.map(|bytes| (bytes, ttl)))
@@ -206,14 +168,14 @@ impl RedisLink {
         }
     }
 
-    fn current(&self) -> Option<MultiplexedConnection> {
+    fn current(&self) -> Option<Connection> {
         self.connection
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn replace(&self, connection: Option<MultiplexedConnection>) {
+    fn replace(&self, connection: Option<Connection>) {
         *self
             .connection
             .write()
@@ -228,8 +190,13 @@ impl fmt::Debug for RedisLink {
     }
 }
 
-async fn ping(mut connection: MultiplexedConnection) -> RedisResult<()> {
-    redis::cmd("PING").query_async(&mut connection).await
+async fn ping(mut connection: Connection) -> RedisResult<()> {
+    connection.ping().await
+}
+
+/// How long connecting may take when an answer may take `timeout`.
+fn connect_timeout(timeout: Duration) -> Duration {
+    timeout.max(CONNECT_TIMEOUT)
 }
 
 fn millis(ttl: Duration) -> u64 {

@@ -76,7 +76,7 @@ async fn text(cache: &dyn TokenCache, hash: &TokenHash) -> Option<String> {
 }
 
 /// The promises of [`TokenCache`].
-async fn cache_contract(cache: &dyn TokenCache) {
+pub(crate) async fn cache_contract(cache: &dyn TokenCache) {
     let hash = hash_of("a");
     assert_eq!(text(cache, &hash).await, None);
     cache.ping().await.unwrap();
@@ -139,7 +139,7 @@ async fn cache_contract(cache: &dyn TokenCache) {
 }
 
 /// Of many who settle or claim at once, one does.
-async fn cache_races(cache: Arc<dyn TokenCache>) {
+pub(crate) async fn cache_races(cache: Arc<dyn TokenCache>) {
     let hash = hash_of("race");
     let attempt = |n: usize| {
         let cache = Arc::clone(&cache);

@@ -43,7 +43,7 @@ where
 }
 
 /// The promises of [`FlowStore`].
-async fn flow_contract(flows: Arc<dyn FlowStore>) {
+pub(crate) async fn flow_contract(flows: Arc<dyn FlowStore>) {
     let (device, user) = codes();
     assert_eq!(flows.device_code_of(&user).await.unwrap(), None);
     assert_eq!(flows.state(&device).await.unwrap(), None);
@@ -96,7 +96,7 @@ async fn flow_contract(flows: Arc<dyn FlowStore>) {
 }
 
 /// Of many who decide or consume at once, one does.
-async fn flow_races(flows: Arc<dyn FlowStore>) {
+pub(crate) async fn flow_races(flows: Arc<dyn FlowStore>) {
     let (device, user) = codes();
     flows.put(&device, b"pending", LONG).await.unwrap();
     let (store, code, name) = (Arc::clone(&flows), device.clone(), user.clone());
@@ -150,7 +150,7 @@ fn window(address: &str) -> WindowKey {
 }
 
 /// The promises of [`Windows`].
-async fn windows_contract(windows: Arc<dyn Windows>) {
+pub(crate) async fn windows_contract(windows: Arc<dyn Windows>) {
     let key = window("203.0.113.7");
     for used in 1..=3 {
         let hit = windows.hit(&key, 3, LONG, u64::from(used)).await.unwrap();

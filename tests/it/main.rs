@@ -11,6 +11,7 @@
 mod approvals;
 mod audit;
 mod bearer;
+mod cluster;
 mod commands;
 mod config;
 mod contract;

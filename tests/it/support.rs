@@ -29,7 +29,7 @@ pub(crate) use self::{
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},
     postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
-    redis::{DedicatedRedis, RedisSpace, redis_fixture},
+    redis::{DedicatedCluster, DedicatedRedis, RedisSpace, redis_fixture},
     relay::Relay,
     stage::{ISSUER, Stage},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},

@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::Script;
 
-use super::{RedisLink, millis};
+use super::{RedisLink, millis, script::OneKeyScript};
 use crate::{
     device::{DeviceCode, UserCode},
     store::{FlowStore, FlowValue, StoreError},
@@ -15,9 +14,9 @@ use crate::{
 #[derive(Debug)]
 pub struct RedisFlowStore {
     link: Arc<RedisLink>,
-    swap: Script,
-    take: Script,
-    note: Script,
+    swap: OneKeyScript,
+    take: OneKeyScript,
+    note: OneKeyScript,
 }
 
 impl RedisFlowStore {
@@ -25,9 +24,9 @@ impl RedisFlowStore {
     pub fn new(link: Arc<RedisLink>) -> Self {
         Self {
             link,
-            swap: Script::new(include_str!("swap.lua")),
-            take: Script::new(include_str!("take.lua")),
-            note: Script::new(include_str!("note.lua")),
+            swap: OneKeyScript::new(include_str!("swap.lua")),
+            take: OneKeyScript::new(include_str!("take.lua")),
+            note: OneKeyScript::new(include_str!("note.lua")),
         }
     }
 
@@ -66,11 +65,8 @@ impl RedisFlowStore {
 
     /// Removes the value under `key` if it is exactly `expected`.
     async fn take(&self, key: String, expected: &[u8]) -> Result<bool, StoreError> {
-        let mut invocation = self.take.prepare_invoke();
-        invocation.key(key).arg(expected);
-        self.link
-            .command(|mut connection| async move { invocation.invoke_async(&mut connection).await })
-            .await
+        let call = self.take.on(key).arg(expected);
+        self.link.command(|connection| call.run(connection)).await
     }
 }
 
@@ -127,15 +123,9 @@ impl FlowStore for RedisFlowStore {
         state: &[u8],
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        let mut invocation = self.swap.prepare_invoke();
-        invocation
-            .key(self.state_key(device_code))
-            .arg(expected)
-            .arg(state)
-            .arg(millis(ttl));
-        self.link
-            .command(|mut connection| async move { invocation.invoke_async(&mut connection).await })
-            .await
+        let call = self.swap.on(self.state_key(device_code));
+        let call = call.arg(expected).arg(state).arg(millis(ttl));
+        self.link.command(|connection| call.run(connection)).await
     }
 
     async fn consume(&self, device_code: &DeviceCode, expected: &[u8]) -> Result<bool, StoreError> {
@@ -148,15 +138,9 @@ impl FlowStore for RedisFlowStore {
         now: f64,
         ttl: Duration,
     ) -> Result<Option<f64>, StoreError> {
-        let mut invocation = self.note.prepare_invoke();
-        invocation
-            .key(self.poll_key(device_code))
-            .arg(format!("{now:.6}"))
-            .arg(millis(ttl));
-        let before: Option<String> = self
-            .link
-            .command(|mut connection| async move { invocation.invoke_async(&mut connection).await })
-            .await?;
+        let call = self.note.on(self.poll_key(device_code));
+        let call = call.arg(format!("{now:.6}")).arg(millis(ttl));
+        let before: Option<String> = self.link.command(|connection| call.run(connection)).await?;
         Ok(before.and_then(|before| before.parse().ok()))
     }
 

@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::Script;
 
-use super::{RedisLink, millis, ping};
+use super::{RedisLink, millis, ping, script::OneKeyScript};
 use crate::{
     store::{CachedValue, StoreError, TokenCache},
     token::TokenHash,
@@ -15,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RedisTokenCache {
     link: Arc<RedisLink>,
-    swap: Script,
+    swap: OneKeyScript,
 }
 
 impl RedisTokenCache {
@@ -23,7 +22,7 @@ impl RedisTokenCache {
     pub fn new(link: Arc<RedisLink>) -> Self {
         Self {
             link,
-            swap: Script::new(include_str!("swap.lua")),
+            swap: OneKeyScript::new(include_str!("swap.lua")),
         }
     }
 
@@ -42,15 +41,9 @@ impl RedisTokenCache {
         value: &[u8],
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        let mut invocation = self.swap.prepare_invoke();
-        invocation
-            .key(self.key_of(hash))
-            .arg(expected)
-            .arg(value)
-            .arg(millis(ttl));
-        self.link
-            .command(|mut connection| async move { invocation.invoke_async(&mut connection).await })
-            .await
+        let call = self.swap.on(self.key_of(hash));
+        let call = call.arg(expected).arg(value).arg(millis(ttl));
+        self.link.command(|connection| call.run(connection)).await
     }
 }
 

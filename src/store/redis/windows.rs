@@ -3,9 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::Script;
 
-use super::RedisLink;
+use super::{RedisLink, script::OneKeyScript};
 use crate::{
     rate_limit::{Occupancy, WindowKey},
     store::{StoreError, Windows},
@@ -15,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RedisWindows {
     link: Arc<RedisLink>,
-    hit: Script,
+    hit: OneKeyScript,
 }
 
 impl RedisWindows {
@@ -23,7 +22,7 @@ impl RedisWindows {
     pub fn new(link: Arc<RedisLink>) -> Self {
         Self {
             link,
-            hit: Script::new(include_str!("windows.lua")),
+            hit: OneKeyScript::new(include_str!("windows.lua")),
         }
     }
 }
@@ -37,16 +36,13 @@ impl Windows for RedisWindows {
         window: Duration,
         member: u64,
     ) -> Result<Occupancy, StoreError> {
-        let mut invocation = self.hit.prepare_invoke();
-        invocation
-            .key(self.link.key(key.as_str()))
+        let call = self.hit.on(self.link.key(key.as_str()));
+        let call = call
             .arg(count)
             .arg(window.as_secs_f64())
             .arg(format!("{member:016x}"));
-        let (admitted, used, leaves_in): (bool, u32, u64) = self
-            .link
-            .command(|mut connection| async move { invocation.invoke_async(&mut connection).await })
-            .await?;
+        let (admitted, used, leaves_in): (bool, u32, u64) =
+            self.link.command(|connection| call.run(connection)).await?;
         Ok(Occupancy {
             admitted,
             used,

@@ -1,5 +1,6 @@
 //! Redis for tests: one private server per run, one key prefix per test.
 
+mod cluster;
 mod server;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig};
 use uuid::Uuid;
 
+pub(crate) use self::cluster::DedicatedCluster;
 use self::server::Server;
 use crate::support::patience::patience;
 

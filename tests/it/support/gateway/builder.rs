@@ -10,7 +10,7 @@ use super::logs::{Logs, field};
 use super::{Gateway, Watchdog};
 use crate::support::patience::patience;
 use crate::support::postgres::Database;
-use crate::support::redis::RedisSpace;
+use crate::support::redis::{DedicatedCluster, RedisSpace};
 
 /// Dify's `SECRET_KEY` in every test.
 pub(crate) const SECRET_KEY: &str = "sk-test-9f73s3ljTXVcMT3Blb3ljTqtsKiGHXVcMT3BlbkFJLK7U";
@@ -75,6 +75,14 @@ impl GatewayBuilder {
         self.set("redis.host", &quoted(&addr.ip().to_string()))
             .set("redis.port", &addr.port().to_string())
             .set("redis.key_prefix", &quoted(prefix))
+    }
+
+    /// Uses this key prefix of this Redis Cluster, and no other Redis.
+    pub(crate) fn cluster(self, cluster: &DedicatedCluster, prefix: &str) -> Self {
+        let nodes = serde_json::Value::from(cluster.nodes());
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        self.redis_addr(nobody, prefix)
+            .set("redis.cluster_nodes", &nodes.to_string())
     }
 
     /// Sets `section.key` to a value in TOML's notation, over what was there.

@@ -8,7 +8,7 @@ use crate::support::guard::{Guard, Plan, free_port};
 use crate::support::patience::patience;
 
 const RUN: &str = r#"redis-server --port "$PORT" --bind 127.0.0.1 --save "" --appendonly no \
-    --dir "$DIR" --daemonize no >"$DIR/log" 2>&1"#;
+    --dir "$DIR" --daemonize no $MORE >"$DIR/log" 2>&1"#;
 
 /// A running server.
 #[derive(Debug)]
@@ -27,6 +27,21 @@ impl Server {
 
     /// Another server, empty.
     pub(super) fn start() -> Self {
+        Self::start_with(String::new)
+    }
+
+    /// A node of a cluster that knows no slots and no other nodes yet.
+    pub(super) fn start_node() -> Self {
+        // A bus port of its own: the usual one is out of the range of ports, or may be taken.
+        Self::start_with(|| {
+            format!(
+                "--cluster-enabled yes --cluster-announce-ip 127.0.0.1 --cluster-port {}",
+                free_port()
+            )
+        })
+    }
+
+    fn start_with(more: impl Fn() -> String) -> Self {
         (0..5)
             .find_map(|_| {
                 let port = free_port();
@@ -34,7 +49,7 @@ impl Server {
                     setup: "true",
                     run: RUN,
                     stop: "KILL",
-                    env: vec![("PORT", port.to_string())],
+                    env: vec![("PORT", port.to_string()), ("MORE", more())],
                     unprivileged: None,
                 });
                 // Another process may have taken the port meanwhile.

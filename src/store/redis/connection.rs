@@ -1,0 +1,161 @@
+//! What a link talks to: one server, or a cluster that answers like one.
+
+use std::time::Duration;
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    Pipeline, RedisConnectionInfo, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+};
+
+use crate::config::{NodeAddress, RedisConfig, RedisTarget};
+
+/// How often the cluster's client tries a command again, elsewhere or later: a slot that moves
+/// takes two or three goes. What does not work out within `redis.timeout` has failed anyway.
+const CLUSTER_RETRIES: u32 = 4;
+
+/// Least and longest pause before such a retry, in milliseconds. The client's own are seconds.
+const CLUSTER_RETRY_PAUSE: (u64, u64) = (5, 25);
+
+/// Parts of the time for connecting that one node of a cluster gets: those given are tried
+/// together, then those that they name, and a silent one must not use up the time of the others.
+const CLUSTER_CONNECT_SHARE: u32 = 3;
+
+/// Where to connect to.
+pub(super) enum Endpoint {
+    /// One server.
+    Server(Box<Client>),
+    /// The nodes of a cluster that are asked for the others.
+    Cluster(Box<ClusterClient>),
+}
+
+impl Endpoint {
+    /// Understands the settings; nothing is connected yet.
+    pub(super) fn new(config: &RedisConfig, connect_timeout: Duration) -> RedisResult<Self> {
+        let info = connection_info(&config.target)?;
+        if config.cluster_nodes.is_empty() {
+            return Ok(Self::Server(Box::new(Client::open(info)?)));
+        }
+        let nodes = config
+            .cluster_nodes
+            .iter()
+            .map(|node| node_info(node, &info));
+        let (shortest, longest) = CLUSTER_RETRY_PAUSE;
+        let client = ClusterClient::builder(nodes.collect::<RedisResult<Vec<_>>>()?)
+            .tcp_settings(info.tcp_settings().clone())
+            .connection_timeout(connect_timeout / CLUSTER_CONNECT_SHARE)
+            .response_timeout(config.timeout)
+            .retries(CLUSTER_RETRIES)
+            .min_retry_wait(shortest)
+            .max_retry_wait(longest)
+            .build()?;
+        Ok(Self::Cluster(Box::new(client)))
+    }
+
+    /// Connects; the caller bounds the time.
+    pub(super) async fn connect(
+        &self,
+        connect_timeout: Duration,
+        response_timeout: Duration,
+    ) -> RedisResult<Connection> {
+        match self {
+            Self::Server(client) => {
+                let settings = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(connect_timeout))
+                    .set_response_timeout(Some(response_timeout));
+                let connecting = client.get_multiplexed_async_connection_with_config(&settings);
+                connecting.await.map(Connection::Server)
+            }
+            Self::Cluster(client) => {
+                let connection = client.get_async_connection().await?;
+                let mut connection = Connection::Cluster(connection);
+                // The client is content with one node. What follows needs all of them, and the
+                // link would go up and down while one is away.
+                connection.ping().await?;
+                Ok(connection)
+            }
+        }
+    }
+}
+
+/// One connection that all commands share, or one to each node of a cluster.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    Server(MultiplexedConnection),
+    /// To the nodes of a cluster; a command goes to the one that has its key.
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Asks for a sign of life. In a cluster every primary must give one: one that is silent
+    /// would cost each of its keys a timeout, and only a new connection learns of a successor.
+    pub(super) async fn ping(&mut self) -> RedisResult<()> {
+        redis::cmd("PING").query_async(self).await
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+fn connection_info(target: &RedisTarget) -> RedisResult<ConnectionInfo> {
+    let info = match target {
+        RedisTarget::Url(url) => url.expose().into_connection_info()?,
+        RedisTarget::Parts {
+            host,
+            port,
+            username,
+            password,
+            db,
+        } => {
+            let mut settings = RedisConnectionInfo::default().set_db(i64::from(*db));
+            if let Some(username) = username {
+                settings = settings.set_username(username);
+            }
+            if let Some(password) = password {
+                settings = settings.set_password(password.expose());
+            }
+            ConnectionAddr::Tcp(host.clone(), *port)
+                .into_connection_info()?
+                .set_redis_settings(settings)
+        }
+    };
+    // Without TCP_NODELAY every small command would wait for the acknowledgement of the last.
+    Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+}
+
+/// A node of a cluster, with the credentials of the target. A cluster has one database, so that
+/// the target's number is left out, as Dify does.
+fn node_info(node: &NodeAddress, target: &ConnectionInfo) -> RedisResult<ConnectionInfo> {
+    let settings = target.redis_settings().clone().set_db(0);
+    let node = ConnectionAddr::Tcp(node.host.clone(), node.port).into_connection_info()?;
+    Ok(node.set_redis_settings(settings))
+}
