@@ -105,9 +105,10 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
             key: "redis".to_owned(),
             origin: None,
             got: Some(Chain(&error).to_string()),
-            need: "GET, SET, DEL, PTTL, EVALSHA, EVAL, TIME and the Z… and PEXPIRE commands on keys \
+            need:
+                "GET, SET, DEL, PTTL, EVALSHA, EVAL, TIME and the Z… and PEXPIRE commands on keys \
                    below auth:token:, device_code:, user_code: and rl:"
-                .to_owned(),
+                    .to_owned(),
             remedy: Some("extend the ACL of redis.username".to_owned()),
         }],
         Err(error) => vec![unreachable("redis", &error)],

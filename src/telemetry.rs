@@ -64,6 +64,9 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
         .with_targets(OWN_TARGETS.map(|target| (target, own)))
         // Every client that leaves in mid-request is an error to it; we say so in the access log.
         .with_target("pingora_proxy", LevelFilter::OFF)
+        // It tells of every node at every attempt, many times a second; the health of the
+        // dependency says once what is the matter.
+        .with_target("redis::cluster_handling", LevelFilter::OFF)
         .with_target(AUDIT, in_log)
         .with_target("access", own.max(LevelFilter::INFO));
     let lines: Boxed = match config.format {

@@ -25,11 +25,20 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A connected link to the cluster, by way of one of its nodes.
 async fn link(cluster: &DedicatedCluster, prefix: &str, timeout: Duration) -> Arc<RedisLink> {
+    // Nobody is there: only its user and password matter.
+    link_as("redis://127.0.0.1:1/7", cluster, prefix, timeout).await
+}
+
+async fn link_as(
+    target: &str,
+    cluster: &DedicatedCluster,
+    prefix: &str,
+    timeout: Duration,
+) -> Arc<RedisLink> {
     let nodes = cluster.nodes();
     let (host, port) = nodes[0].rsplit_once(':').unwrap();
     let config = RedisConfig {
-        // Nobody is there: only its user and password would matter.
-        target: RedisTarget::Url(Secret::new("redis://127.0.0.1:1/7".to_owned())),
+        target: RedisTarget::Url(Secret::new(target.to_owned())),
         key_prefix: prefix.to_owned(),
         timeout,
         sentinels: Vec::new(),
@@ -95,6 +104,21 @@ async fn the_stores_keep_their_promises_on_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_node_gets_the_password_of_the_target() {
+    let cluster = DedicatedCluster::start().await.lock("hunter2").await;
+    let limit = patience(2.0);
+    let without = RedisTokenCache::new(link(&cluster, "", limit).await);
+    let target = "redis://default:hunter2@127.0.0.1:1/7";
+    let with = RedisTokenCache::new(link_as(target, &cluster, "", limit).await);
+
+    assert!(without.ping().await.is_err());
+    for n in 0..20 {
+        let hash = hash_of(&format!("{n}"));
+        with.overwrite(&hash, b"value", LONG).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_has_moved_is_followed() {
     let cluster = DedicatedCluster::start().await;
     let cache = RedisTokenCache::new(link(&cluster, "", patience(2.0)).await);
@@ -130,7 +154,7 @@ async fn a_frozen_node_costs_a_timeout_at_most_and_is_used_again_later() {
         {
             let begun = Instant::now();
             let failed = cache.ping().await.is_err();
-            assert!(begun.elapsed() < 2 * limit);
+            assert!(begun.elapsed() < limit + patience(1.0));
             failed && begun.elapsed() < limit / 4
         },
         "commands fail at once"
@@ -208,9 +232,10 @@ async fn with_the_cluster_away_a_gateway_works_from_postgres_and_comes_back() {
         assert!(works().await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // The client tells of every attempt; what is away must not fill the log.
-    let lines = stage.gateway.log_lines().len();
-    assert!(lines < 200, "{lines} lines");
+    // What is away is told when it goes, not at every attempt to reach it.
+    let lines = stage.gateway.log_lines();
+    let told = lines.iter().filter(|line| line["level"] == "WARN").count();
+    assert!((1..5).contains(&told), "{}", stage.gateway.log_text());
     let cluster = cluster.restart().await;
     assert_eventually!(
         works().await && cluster.keys().await.concat().len() == 1,

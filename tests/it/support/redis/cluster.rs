@@ -82,6 +82,20 @@ impl DedicatedCluster {
         tokio::task::spawn_blocking(forget).await.unwrap();
     }
 
+    /// Makes every node ask for a password; nothing else here works after that.
+    pub(crate) async fn lock(self, password: &'static str) -> Self {
+        tokio::task::spawn_blocking(move || {
+            for node in &self.nodes {
+                let mut set = cmd("CONFIG");
+                set.arg("SET").arg("requirepass").arg(password);
+                let () = query(node.addr(), &set);
+            }
+            self
+        })
+        .await
+        .unwrap()
+    }
+
     /// Gives the slot of a key that does not exist to the next node.
     pub(crate) async fn hand_over(&self, key: &str) {
         let addrs: Vec<_> = self.nodes.iter().map(Server::addr).collect();
