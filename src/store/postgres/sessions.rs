@@ -16,15 +16,18 @@ use crate::{
     token::TokenHash,
 };
 
-/// Rotates the live row of the same device in place. The old hash is read under the row's lock, in
-/// the same statement that replaces it.
+/// Finds the live row of a device.
+const LIVE: &str = "\
+SELECT id, token_hash FROM oauth_access_tokens \
+WHERE subject_email = $1 AND subject_issuer = $2 AND client_id = $3 AND device_label = $4 \
+  AND revoked_at IS NULL";
+
+/// Rotates a row in place if it still holds the hash that was found there. A write that was given
+/// up may arrive late, when the next login has rotated the row: it must not take that one's token.
 const ROTATE: &str = "\
-UPDATE oauth_access_tokens t SET token_hash = $5, prefix = $6, account_id = $7, expires_at = $8, \
+UPDATE oauth_access_tokens SET token_hash = $1, prefix = $2, account_id = $3, expires_at = $4, \
        created_at = now(), last_used_at = NULL \
-FROM (SELECT id, token_hash FROM oauth_access_tokens \
-      WHERE subject_email = $1 AND subject_issuer = $2 AND client_id = $3 AND device_label = $4 \
-        AND revoked_at IS NULL FOR UPDATE) old \
-WHERE t.id = old.id RETURNING t.id, old.token_hash";
+WHERE id = $5 AND revoked_at IS NULL AND token_hash IS NOT DISTINCT FROM $6 RETURNING id";
 
 /// Inserts a row, unless another login of the same device has just done so: the partial unique
 /// index `uq_oauth_active_per_device` admits one.
@@ -91,8 +94,9 @@ WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS mine), \
      gone AS (DELETE FROM oauth_access_tokens t USING dead WHERE t.id = dead.id RETURNING 1) \
 SELECT turn.mine, (SELECT count(*) FROM gone) FROM turn";
 
-/// How often a write starts again when another login of the same device comes in between.
-const WRITE_TRIES: usize = 4;
+/// How often a write starts again when another login of the same device comes in between: each
+/// time one of them has won, so this is how many may come at once.
+const WRITE_TRIES: usize = 32;
 
 /// [`SessionStore`] in Dify's own table.
 #[derive(Debug)]
@@ -124,17 +128,27 @@ impl SessionStore for PgSessionStore {
             (&expires_at, Type::TIMESTAMPTZ),
             (&token.id, Type::UUID),
         ];
-        // Each is one statement and so one transaction: whichever of them changes a row has done
-        // all there is to do.
+        // Whichever statement changes a row has done all there is to do, and is one transaction.
         for _ in 0..WRITE_TRIES {
-            let rotated = self.link.run(ROTATE, &params[..8]).await?;
-            if let Some(row) = rotated.first() {
-                return Ok(Written {
-                    id: row.try_get(0).map_err(decode)?,
-                    replaced: Some(Replaced {
+            let live = self.link.read(LIVE, &params[..4]).await?;
+            if let Some(row) = live.first() {
+                let id: Uuid = row.try_get(0).map_err(decode)?;
+                let old: Option<&str> = row.try_get(1).map_err(decode)?;
+                let rotation: &Params<'_> = &[
+                    (&hash, Type::VARCHAR),
+                    (&token.prefix, Type::VARCHAR),
+                    (&token.account_id, Type::UUID),
+                    (&expires_at, Type::TIMESTAMPTZ),
+                    (&id, Type::UUID),
+                    (&old, Type::VARCHAR),
+                ];
+                if !self.link.run(ROTATE, rotation).await?.is_empty() {
+                    let replaced = Some(Replaced {
                         hash: old_hash(row, 1)?,
-                    }),
-                });
+                    });
+                    return Ok(Written { id, replaced });
+                }
+                continue;
             }
             if !self.link.run(INSERT, params).await?.is_empty() {
                 return Ok(Written {
