@@ -1,4 +1,4 @@
-.PHONY: help demo test check bench bench-load bench-memory fmt
+.PHONY: help demo test check bench bench-load bench-memory bench-flow fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,10 @@ bench-load: ## Compare the gateway with a bare proxy under load
 bench-memory: ## Measure resident memory, idle and for each cached token
 	@.ci/setup test
 	cargo bench --locked --bench load -- --check-memory
+
+bench-flow: ## Run 1,000 complete logins at once, from code to revocation
+	@.ci/setup test
+	cargo bench --locked --bench flow
 
 fmt: ## Format the code
 	cargo fmt

@@ -18,6 +18,8 @@ mod contract;
 mod contract_flow;
 mod device_flow;
 mod errors;
+mod flow_chaos;
+mod flow_killed;
 mod forwarding;
 mod framing;
 mod heads;

@@ -18,6 +18,7 @@ mod patience;
 mod postgres;
 mod redis;
 mod relay;
+mod relayed;
 mod selftest;
 mod stage;
 mod upstream;
@@ -30,7 +31,8 @@ pub(crate) use self::{
     patience::{assert_eventually, patience, within},
     postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
     redis::{DedicatedCluster, DedicatedRedis, RedisSpace, redis_fixture},
-    relay::Relay,
+    relay::{Relay, Side},
+    relayed::{Relayed, hash},
     stage::{ISSUER, Stage},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
 };

@@ -87,18 +87,26 @@ pub(crate) struct Login {
 impl Login {
     /// Begins a login as `difyctl` does on a host.
     pub(crate) async fn begin(gateway: &Gateway, host: &str) -> Self {
+        let begun = Self::try_begin(gateway, host).await;
+        begun.unwrap_or_else(|response| panic!("{response:?}"))
+    }
+
+    /// Like [`Login::begin`], for a gateway that may refuse.
+    pub(crate) async fn try_begin(gateway: &Gateway, host: &str) -> Result<Self, Response> {
         let body = json!({
             "client_id": "difyctl",
             "device_label": format!("difyctl on {host}"),
         });
         let code = request("POST", &format!("{DEVICE}/code")).json(&body);
         let response = code.send(gateway.addr()).await;
-        assert_eq!(response.status, 200, "{response:?}");
+        if response.status != 200 {
+            return Err(response);
+        }
         let body = response.json();
-        Self {
+        Ok(Self {
             device_code: body["device_code"].as_str().unwrap().to_owned(),
             user_code: body["user_code"].as_str().unwrap().to_owned(),
-        }
+        })
     }
 
     /// The request of a poll.

@@ -1,15 +1,17 @@
-//! A TCP relay that can misbehave: cut, stall, delay, refuse.
+//! A TCP relay that can misbehave: cut, stall, delay, refuse, stop at a certain step.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+
+use super::patience::within;
 
 /// How the relay treats its traffic.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +24,26 @@ struct Weather {
     delay: Duration,
     /// How often everything has been cut: a connection ends when this is not what it was.
     cuts: u64,
+    /// The tripwire has been reached.
+    tripped: bool,
+}
+
+/// Which side of a step the relay stops at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The server never sees the chunk.
+    Before,
+    /// The server has answered the chunk, and nobody hears of it.
+    After,
+}
+
+/// A chunk on its way to the server at which the relay stalls.
+#[derive(Debug, Clone)]
+struct Tripwire {
+    needle: Vec<u8>,
+    /// How many chunks with the needle are let through first.
+    ahead: usize,
+    side: Side,
 }
 
 /// A relay on a port of its own, gone when dropped.
@@ -29,6 +51,7 @@ struct Weather {
 pub(crate) struct Relay {
     addr: SocketAddr,
     weather: Arc<watch::Sender<Weather>>,
+    tripwire: Arc<Mutex<Option<Tripwire>>>,
     accepted: Arc<AtomicUsize>,
     acceptor: AbortHandle,
 }
@@ -40,19 +63,27 @@ impl Relay {
         let addr = listener.local_addr().unwrap();
         let weather = Arc::new(watch::Sender::new(Weather::default()));
         let accepted = Arc::new(AtomicUsize::new(0));
+        let tripwire = Arc::new(Mutex::new(None));
         let (sender, counter) = (Arc::clone(&weather), Arc::clone(&accepted));
+        let wire = Arc::clone(&tripwire);
         let acceptor = tokio::spawn(async move {
             loop {
                 let Ok((near, _)) = listener.accept().await else {
                     continue;
                 };
                 counter.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(serve(near, target, sender.subscribe()));
+                let trip = Trip {
+                    wire: Arc::clone(&wire),
+                    weather: Arc::clone(&sender),
+                    answer_due: Arc::default(),
+                };
+                tokio::spawn(serve(near, target, trip));
             }
         });
         Self {
             addr,
             weather,
+            tripwire,
             accepted,
             acceptor: acceptor.abort_handle(),
         }
@@ -86,6 +117,26 @@ impl Relay {
         self.weather.send_modify(|weather| weather.stalled = true);
     }
 
+    /// Stalls at a side of the chunk to the server that holds `needle` after `ahead` others that
+    /// do.
+    pub(crate) fn stall_at(&self, needle: &[u8], ahead: usize, side: Side) {
+        self.weather.send_modify(|weather| weather.tripped = false);
+        *self.tripwire.lock().unwrap() = Some(Tripwire {
+            needle: needle.to_vec(),
+            ahead,
+            side,
+        });
+    }
+
+    /// Waits until [`Relay::stall_at`] has stalled.
+    pub(crate) async fn tripped(&self) {
+        let mut weather = self.weather.subscribe();
+        let tripped = weather.wait_for(|now| now.tripped);
+        within(10.0, "the step at which to stall", tripped)
+            .await
+            .unwrap();
+    }
+
     /// Holds every chunk back for so long, either way.
     pub(crate) fn delay(&self, delay: Duration) {
         self.weather.send_modify(|weather| weather.delay = delay);
@@ -110,7 +161,8 @@ impl Drop for Relay {
 }
 
 /// Relays one connection until an end closes it or the relay is cut.
-async fn serve(near: TcpStream, target: SocketAddr, mut weather: watch::Receiver<Weather>) {
+async fn serve(near: TcpStream, target: SocketAddr, trip: Trip) {
+    let mut weather = trip.weather.subscribe();
     let start = *weather.borrow();
     let mut near = near;
     if start.refusing {
@@ -139,8 +191,8 @@ async fn serve(near: TcpStream, target: SocketAddr, mut weather: watch::Receiver
         let (far_read, far_write) = far.split();
         let both = async {
             tokio::try_join!(
-                pump(near_read, far_write, weather.clone()),
-                pump(far_read, near_write, weather.clone()),
+                pump(near_read, far_write, Way::ToServer(&trip), weather.clone()),
+                pump(far_read, near_write, Way::Back(&trip), weather.clone()),
             )
         };
         tokio::select! {
@@ -151,6 +203,64 @@ async fn serve(near: TcpStream, target: SocketAddr, mut weather: watch::Receiver
     // A connection that did not end well on one side ends with a reset on the other too.
     if !ended {
         let _ = (near.set_zero_linger(), far.set_zero_linger());
+    }
+}
+
+/// One connection's part in the tripwire.
+#[derive(Debug)]
+struct Trip {
+    wire: Arc<Mutex<Option<Tripwire>>>,
+    weather: Arc<watch::Sender<Weather>>,
+    /// The chunk has gone to the server, whose answer is awaited.
+    answer_due: Arc<AtomicBool>,
+}
+
+/// Where a chunk is going.
+#[derive(Debug, Clone, Copy)]
+enum Way<'a> {
+    ToServer(&'a Trip),
+    Back(&'a Trip),
+}
+
+impl Way<'_> {
+    /// Looks at a chunk; stalls if this is the one, and tells whether it goes through all the same.
+    fn passes(self, chunk: &[u8]) -> bool {
+        match self {
+            Self::ToServer(trip) => trip.passes(chunk),
+            Self::Back(trip) => {
+                if trip.answer_due.swap(false, Ordering::SeqCst) {
+                    trip.weather.send_modify(|weather| weather.tripped = true);
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Trip {
+    fn passes(&self, chunk: &[u8]) -> bool {
+        let mut wire = self.wire.lock().unwrap();
+        let Some(found) = wire.as_mut() else {
+            return false;
+        };
+        if !chunk
+            .windows(found.needle.len())
+            .any(|bytes| bytes == found.needle)
+        {
+            return false;
+        }
+        if found.ahead > 0 {
+            found.ahead -= 1;
+            return false;
+        }
+        let side = found.side;
+        *wire = None;
+        self.answer_due.store(side == Side::After, Ordering::SeqCst);
+        self.weather.send_modify(|weather| {
+            weather.stalled = true;
+            weather.tripped = side == Side::Before;
+        });
+        side == Side::After
     }
 }
 
@@ -169,11 +279,16 @@ async fn until_flowing(weather: &mut watch::Receiver<Weather>) -> Duration {
 async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
+    way: Way<'_>,
     mut weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut chunk).await?;
+        if way.passes(&chunk[..length]) {
+            to.write_all(&chunk[..length]).await?;
+            continue;
+        }
         let delay = until_flowing(&mut weather).await;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
