@@ -139,7 +139,6 @@ impl Gateway {
             let ended = self.child.lock().unwrap().try_wait().unwrap();
             if let Some(status) = ended {
                 self.watchdog = None;
-                self.logs.finish().await;
                 return status;
             }
             assert!(

@@ -144,7 +144,8 @@ impl GatewayBuilder {
             ]
             .contains(&key)
         };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_difygate"))
+        let logs = Logs::create(dir.path());
+        let child = Command::new(env!("CARGO_BIN_EXE_difygate"))
             .args(["serve", "--config"])
             .arg(&config)
             .current_dir(dir.path())
@@ -152,13 +153,10 @@ impl GatewayBuilder {
             .envs(std::env::vars().filter(|(key, _)| inherited(key)))
             .envs(self.env)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(logs.stream())
+            .stderr(logs.stream())
             .spawn()
             .unwrap();
-        let logs = Logs::default();
-        logs.collect(child.stdout.take().unwrap());
-        logs.collect(child.stderr.take().unwrap());
         let pid = child.id();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // Owns the child from here on: a gateway that does not start is killed as well.
@@ -192,9 +190,6 @@ impl Gateway {
             });
             if let Some(addr) = found {
                 return addr;
-            }
-            if ended.is_some() {
-                self.logs.finish().await;
             }
             assert!(
                 ended.is_none() && begun.elapsed() < patience(10.0),

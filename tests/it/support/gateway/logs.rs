@@ -1,52 +1,38 @@
 //! What a gateway prints, and how to read it.
 
-use std::io::{BufRead, BufReader, Read};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The lines of both output streams, as they come.
-#[derive(Debug, Clone, Default)]
+/// A file that both output streams are appended to. What the gateway has printed before it answers
+/// is there when the answer is: no reader has to catch up.
+#[derive(Debug, Clone)]
 pub(super) struct Logs {
-    lines: Arc<Mutex<Vec<String>>>,
-    open_streams: Arc<AtomicUsize>,
+    path: PathBuf,
 }
 
 impl Logs {
-    /// Collects a stream on a thread of its own, so that the writer never has to wait.
-    pub(super) fn collect(&self, stream: impl Read + Send + 'static) {
-        self.open_streams.fetch_add(1, Ordering::SeqCst);
-        let (lines, open) = (Arc::clone(&self.lines), Arc::clone(&self.open_streams));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).split(b'\n') {
-                let Ok(line) = line else { break };
-                let line = String::from_utf8_lossy(&line).into_owned();
-                lines.lock().unwrap().push(line);
-            }
-            open.fetch_sub(1, Ordering::SeqCst);
-        });
+    /// Opens an empty log in `directory`.
+    pub(super) fn create(directory: &Path) -> Self {
+        let path = directory.join("printed.log");
+        File::create(&path).unwrap();
+        Self { path }
     }
 
-    /// Waits, not for long, until everything that was printed has been collected.
-    pub(super) async fn finish(&self) {
-        for _ in 0..200 {
-            if self.open_streams.load(Ordering::SeqCst) == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    /// Opens the log for one of the streams.
+    pub(super) fn stream(&self) -> File {
+        OpenOptions::new().append(true).open(&self.path).unwrap()
     }
 
     pub(super) fn text(&self) -> String {
-        self.lines.lock().unwrap().join("\n")
+        let printed = std::fs::read(&self.path).unwrap();
+        String::from_utf8_lossy(&printed).into_owned()
     }
 
     pub(super) fn json(&self) -> Vec<Value> {
-        let lines = self.lines.lock().unwrap();
-        lines
-            .iter()
+        self.text()
+            .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
