@@ -23,8 +23,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// pingora allocates about ninety times for a request; the C library's allocator takes a quarter
-/// of the processor time that is not the kernel's.
+/// pingora allocates many times for a request, which the C library's allocator takes longer for.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
