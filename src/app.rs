@@ -12,11 +12,12 @@ use crate::{
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
     config::{Config, Problem},
+    current::Current,
     entropy::{Entropy, OsEntropy},
     gateway::{Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
-    jws::KeySet,
+    jws::Keys,
     listener::{HeadPolicy, Listener},
     metrics::Metrics,
     retention,
@@ -91,15 +92,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let routes = check_routes(config)?;
-        let keys = KeySet::new(&config.dify.keys, &config.dify.active_kid).ok_or_else(|| {
-            StartError::Invalid(vec![Problem {
-                key: "dify.active_kid".to_owned(),
-                origin: None,
-                got: Some(config.dify.active_kid.clone()),
-                need: "one of the kids in dify.keys".to_owned(),
-                remedy: None,
-            }])
-        })?;
+        let keys = Current::new(keys_of(config)?);
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),
@@ -129,6 +122,7 @@ impl App {
                 entropy: &entropy,
                 metrics: &metrics,
                 activity: &activity,
+                keys: &keys,
             },
         );
         let (listeners, admin) = bind(config).await?;
@@ -148,7 +142,7 @@ impl App {
                 activity,
                 backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
                 trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
-                keys: Arc::new(keys),
+                keys,
                 clock,
                 metrics: Arc::clone(&metrics),
                 request_ids,
@@ -300,6 +294,19 @@ pub fn check_routes(config: &Config) -> Result<RouteTable, StartError> {
         enterprise: config.enterprise.enabled,
     };
     RouteTable::new(&config.routes, surface).map_err(StartError::Invalid)
+}
+
+/// Builds the keys.
+fn keys_of(config: &Config) -> Result<Keys, StartError> {
+    Keys::from_config(&config.dify).map_err(|error| {
+        StartError::Invalid(vec![Problem {
+            key: "dify.keys".to_owned(),
+            origin: None,
+            got: Some(error.to_string()),
+            need: "kids with secrets that are not empty, the active one among them".to_owned(),
+            remedy: None,
+        }])
+    })
 }
 
 /// Returns the operating system's clock.

@@ -19,9 +19,10 @@ use crate::{
     check::{Hit, TokenChecker, Verdict},
     clock::Clock,
     config::{AccessLog, Config},
+    current::Current,
     endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
-    jws::KeySet,
+    jws::Keys,
     listener::Connection,
     metrics::{Metrics, Outcome},
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
@@ -83,7 +84,7 @@ pub struct Gateway {
     /// Whose word is taken.
     pub trusted_proxies: TrustedProxies,
     /// What identities are signed with.
-    pub keys: Arc<KeySet>,
+    pub keys: Arc<Current<Keys>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.

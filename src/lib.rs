@@ -10,6 +10,7 @@ pub mod clock;
 pub mod complaints;
 pub mod config;
 pub mod console;
+pub mod current;
 pub mod demo;
 pub mod device;
 pub mod dify_json;

@@ -10,10 +10,11 @@ use crate::{
     complaints::Complaints,
     config::Config,
     console::Console,
+    current::Current,
     device::DeviceFlow,
     endpoints::{Endpoints, Settings},
     entropy::Entropy,
-    jws::ConsoleKey,
+    jws::Keys,
     metrics::Metrics,
     mint::Mint,
     rate_limit::RateLimiter,
@@ -28,6 +29,7 @@ pub(super) struct Edge<'a> {
     pub(super) entropy: &'a Arc<dyn Entropy>,
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) activity: &'a Arc<Activity>,
+    pub(super) keys: &'a Arc<Current<Keys>>,
 }
 
 /// Wires what the gateway answers by itself.
@@ -42,6 +44,7 @@ pub(super) fn endpoints(
         entropy,
         metrics,
         activity,
+        keys,
     } = edge;
     let mint = Arc::new(Mint {
         sessions: Arc::clone(&stores.sessions),
@@ -72,7 +75,7 @@ pub(super) fn endpoints(
         console: Console::new(
             Arc::clone(&stores.directory),
             Arc::clone(clock),
-            ConsoleKey::new(&config.dify.secret_key),
+            Arc::clone(keys),
             config.dify.edition,
         ),
         limiter,
