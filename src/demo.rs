@@ -26,7 +26,8 @@ use crate::{
     store::{
         AccountStatus, Person, TokenRecord, Workspace,
         embedded::{
-            EmbeddedCache, EmbeddedDirectory, EmbeddedFlows, EmbeddedTokens, EmbeddedWindows,
+            EmbeddedCache, EmbeddedDirectory, EmbeddedFlows, EmbeddedNonces, EmbeddedTokens,
+            EmbeddedWindows,
         },
     },
     telemetry,
@@ -63,6 +64,7 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
         cache: Arc::new(EmbeddedCache::new(Arc::clone(&clock))),
         directory: Arc::new(directory),
         flows: Arc::new(EmbeddedFlows::new(Arc::clone(&clock))),
+        nonces: Arc::new(EmbeddedNonces::new(Arc::clone(&clock))),
         windows: Arc::new(EmbeddedWindows::new(Arc::clone(&clock))),
     };
     let stores = StoreSet::embedded(stores, &health);

@@ -21,10 +21,12 @@ use crate::{
     token::BearerToken,
 };
 
+mod approver;
 mod code;
 mod decide;
 mod state;
 
+use approver::Approver;
 pub use code::{DeviceCode, UserCode};
 pub use decide::NotDecided;
 pub use state::{Approval, FlowState, FlowStatus};
@@ -241,6 +243,24 @@ impl DeviceFlow {
         })
     }
 
+    /// Returns the login that a person means by what they have typed; a miss counts as a guess.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn login_typed(&self, typed: &str) -> Result<Option<FlowState>, StoreError> {
+        Ok(self.find(typed).await?.map(|(_, _, state)| state))
+    }
+
+    /// Returns the login of a code that nobody can have guessed: it was signed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn login_of(&self, user_code: &UserCode) -> Result<Option<FlowState>, StoreError> {
+        Ok(self.find_code(user_code).await?.map(|(_, _, state)| state))
+    }
+
     /// Finds a login by what a person has typed; what leads nowhere counts as a guess.
     async fn find(
         &self,
@@ -248,18 +268,23 @@ impl DeviceFlow {
     ) -> Result<Option<(DeviceCode, FlowValue, FlowState)>, StoreError> {
         let found = match UserCode::parse(typed) {
             None => None,
-            Some(user_code) => match self.flows.device_code_of(&user_code).await? {
-                None => None,
-                Some(code) => self
-                    .read(&code)
-                    .await?
-                    .map(|(value, state)| (code, value, state)),
-            },
+            Some(user_code) => self.find_code(&user_code).await?,
         };
         if found.is_none() {
             self.count_guess().await;
         }
         Ok(found)
+    }
+
+    async fn find_code(
+        &self,
+        user_code: &UserCode,
+    ) -> Result<Option<(DeviceCode, FlowValue, FlowState)>, StoreError> {
+        let Some(code) = self.flows.device_code_of(user_code).await? else {
+            return Ok(None);
+        };
+        let found = self.read(&code).await?;
+        Ok(found.map(|(value, state)| (code, value, state)))
     }
 
     async fn read(&self, code: &DeviceCode) -> Result<Option<(FlowValue, FlowState)>, StoreError> {

@@ -15,6 +15,7 @@ use crate::{config::RedisConfig, health::Dependency};
 
 mod connection;
 mod flow;
+mod nonces;
 mod script;
 mod token_cache;
 mod windows;
@@ -23,6 +24,7 @@ use connection::{Connection, Endpoint};
 use script::OneKeyScript;
 
 pub use flow::RedisFlowStore;
+pub use nonces::RedisNonces;
 pub use token_cache::RedisTokenCache;
 pub use windows::RedisWindows;
 

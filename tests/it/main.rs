@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod contract;
 mod contract_flow;
+mod contract_nonces;
 mod device_flow;
 mod errors;
 mod flow_chaos;
