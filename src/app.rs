@@ -12,21 +12,25 @@ use crate::{
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
     config::{Config, Problem},
-    current::Current,
     entropy::{Entropy, OsEntropy},
     gateway::{Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
+    licence::Licence,
     listener::{HeadPolicy, Listener},
     metrics::Metrics,
     retention,
     route::{RouteTable, Surface},
 };
 
+mod enterprise;
+mod live;
 mod local;
 mod stores;
 
+use enterprise::Enterprise;
+pub use live::Live;
 pub use stores::{StoreSet, Stores};
 
 /// How long a start waits for each store's first connection. A store that is away delays the
@@ -60,6 +64,9 @@ pub struct App {
     admin: (Admin, TcpListener),
     stores: StoreSet,
     health: Arc<Health>,
+    live: Live,
+    /// The enterprise service's licence, where there is such a service.
+    licence: Option<Arc<Licence>>,
     grace: Duration,
     /// How many days dead rows are kept, where this process prunes.
     prune: Option<u16>,
@@ -92,7 +99,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let routes = check_routes(config)?;
-        let keys = Current::new(keys_of(config)?);
+        let live = Live::new(config)?;
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),
@@ -113,6 +120,9 @@ impl App {
             Arc::clone(&stores.stores.sessions),
             Arc::clone(&clock),
         ));
+        let enterprise = Enterprise::from_config(&config.enterprise, &clock)
+            .map_err(|problem| StartError::Invalid(vec![problem]))?;
+        let licence = enterprise.as_ref().map(|it| Arc::clone(&it.licence));
         let endpoints = local::endpoints(
             config,
             &stores.stores,
@@ -122,8 +132,9 @@ impl App {
                 entropy: &entropy,
                 metrics: &metrics,
                 activity: &activity,
-                keys: &keys,
+                live: &live,
             },
+            enterprise,
         );
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
@@ -142,7 +153,7 @@ impl App {
                 activity,
                 backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
                 trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
-                keys,
+                keys: Arc::clone(&live.keys),
                 clock,
                 metrics: Arc::clone(&metrics),
                 request_ids,
@@ -157,6 +168,8 @@ impl App {
             ),
             stores,
             health,
+            live,
+            licence,
             grace: config.server.shutdown_grace,
             prune: config.tokens.prune.then_some(config.tokens.retention_days),
             server: Arc::new(ServerConf {
@@ -170,6 +183,11 @@ impl App {
     /// Returns the bound public addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Returns what can be changed while it runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 
     /// Returns the bound admin address.
@@ -241,12 +259,18 @@ impl App {
                     backend.refresh().await;
                 });
             }
+            if let Some(licence) = self.licence.clone() {
+                contacts.spawn(async move { licence.poll().await });
+            }
             contacts.join_all().await;
         };
         let _ = tokio::time::timeout(FIRST_CONTACT, first_contact).await;
         if let Some((postgres, redis)) = self.stores.links.clone() {
             tasks.spawn(postgres.keep_probing());
             tasks.spawn(redis.keep_up());
+        }
+        if let Some(licence) = self.licence.clone() {
+            tasks.spawn(licence.keep_polling());
         }
         for backend in backends {
             tasks.spawn(backend.keep_fresh());

@@ -34,6 +34,7 @@ use crate::{
     token::{BearerToken, TokenKind},
 };
 
+mod company;
 mod stand_in;
 
 /// Life of the demo's valid token, as long as Dify's own default.
@@ -46,11 +47,15 @@ const TOKEN_LIFE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// When an address cannot be bound.
 pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let upstream = stand_in::start().await?;
-    let config = config::load(
-        Some(("the demo", &configuration(options, upstream))),
-        &Environment::default(),
-    )?
-    .config;
+    let secret = random_secret();
+    let (listen, environment) = if options.enterprise {
+        let listen = company::settled(options.listen)?;
+        (listen, company(listen, &secret).await?)
+    } else {
+        (options.listen, Environment::default())
+    };
+    let text = configuration(listen, options.admin_listen, upstream, &secret);
+    let config = config::load(Some(("the demo", &text)), &environment)?.config;
     telemetry::init(&config.log)?;
 
     let clock = app::system_clock();
@@ -72,7 +77,10 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
         .await
         .context("use --listen and --admin-listen to name other addresses (port 0: any)")?;
     let gateway = *app.addresses().first().context("one listener")?;
-    let guide = guide(gateway, app.admin_address(), &seeded);
+    let mut guide = guide(gateway, app.admin_address(), &seeded);
+    if options.enterprise {
+        guide.push_str(&sso(gateway));
+    }
     io::stdout().write_all(guide.as_bytes())?;
     app.run(stop).await;
     Ok(())
@@ -149,14 +157,12 @@ fn random_id(entropy: &dyn Entropy) -> Uuid {
 }
 
 /// The configuration of a gateway whose stores are replaced.
-fn configuration(options: &cli::Demo, upstream: SocketAddr) -> String {
-    let mut secret = [0; 32];
-    OsEntropy.fill(&mut secret);
-    let secret = URL_SAFE_NO_PAD.encode(secret);
-    let cli::Demo {
-        listen,
-        admin_listen,
-    } = options;
+fn configuration(
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+    upstream: SocketAddr,
+    secret: &str,
+) -> String {
     format!(
         r#"
 [server]
@@ -178,6 +184,27 @@ format = "text"
 access = "all"
 "#
     )
+}
+
+/// Starts the stand-in for a company; returns what is to be set besides.
+async fn company(listen: SocketAddr, secret: &str) -> anyhow::Result<Environment> {
+    let api_secret = random_secret();
+    let company = company::start(secret, &api_secret).await?;
+    let settings = [
+        ("DIFY__CONSOLE_API_URL", format!("http://{listen}")),
+        ("ENTERPRISE__ENABLED", "true".to_owned()),
+        ("ENTERPRISE__API_URL", format!("http://{company}")),
+        ("ENTERPRISE__SECRET_KEY", api_secret),
+    ];
+    Ok(Environment::from_pairs(
+        settings.map(|(key, value)| (format!("DIFYGATE__{key}"), value)),
+    ))
+}
+
+fn random_secret() -> String {
+    let mut secret = [0; 32];
+    OsEntropy.fill(&mut secret);
+    URL_SAFE_NO_PAD.encode(secret)
 }
 
 /// What to try, as lines that can be copied, each with what it should answer.
@@ -248,6 +275,16 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
         let _ = writeln!(guide, "# {answer}\n{command}\n");
     }
     guide
+}
+
+/// The beginning of a sign-in by SSO; a browser goes on from there.
+fn sso(gateway: SocketAddr) -> String {
+    let device = format!("http://{gateway}/openapi/v1/oauth/device");
+    let begun = format!("curl -s -d client_id=difyctl {device}/code | cut -d '\"' -f 8");
+    format!(
+        "# 302: to the page of a stand-in for an identity provider; open it in a browser to go on\n\
+         curl -i \"{device}/sso-initiate?user_code=$({begun})\"\n\n"
+    )
 }
 
 /// The steps of a login, but for its approval: that takes a person at Dify's console, which the

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     complaints::Complaints,
     config::RateLimit,
+    current::Current,
     entropy::Entropy,
     metrics::Metrics,
     mint::Mint,
@@ -128,7 +129,7 @@ pub struct DeviceFlow {
     /// How often the alarm is said.
     pub complaints: Complaints,
     /// Who may begin a login.
-    pub known_client_ids: Vec<String>,
+    pub known_client_ids: Arc<Current<Vec<String>>>,
 }
 
 impl DeviceFlow {
@@ -143,7 +144,12 @@ impl DeviceFlow {
         device_label: &str,
         from: &str,
     ) -> Result<Begun, NotBegun> {
-        if !self.known_client_ids.iter().any(|known| known == client_id) {
+        if !self
+            .known_client_ids
+            .get()
+            .iter()
+            .any(|known| known == client_id)
+        {
             return Err(NotBegun::UnsupportedClient);
         }
         let device_code = DeviceCode::draw(&*self.entropy);

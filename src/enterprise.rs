@@ -179,8 +179,8 @@ impl EnterpriseService for EnterpriseClient {
         let path = "/device-flow/sso-initiate";
         let answer = self.call(Method::POST, path, Some(body.into_bytes()));
         let answer = answer.await.map_err(EnterpriseError::new)?;
-        let initiated: Initiated = serde_json::from_slice(&answer)
-            .map_err(|_| EnterpriseError::new(CallError::Answer))?;
+        let initiated: Initiated =
+            serde_json::from_slice(&answer).map_err(|_| EnterpriseError::new(CallError::Answer))?;
         // A browser is sent there: nothing but a web page will do.
         let url = initiated.url.and_then(|url| Url::parse(&url).ok());
         Ok(url.filter(|url| matches!(url.scheme(), "http" | "https")))
@@ -189,8 +189,8 @@ impl EnterpriseService for EnterpriseClient {
     async fn licence(&self) -> Result<LicenceStatus, EnterpriseError> {
         let answer = self.call(Method::GET, "/info", None).await;
         let answer = answer.map_err(EnterpriseError::new)?;
-        let info: Info = serde_json::from_slice(&answer)
-            .map_err(|_| EnterpriseError::new(CallError::Answer))?;
+        let info: Info =
+            serde_json::from_slice(&answer).map_err(|_| EnterpriseError::new(CallError::Answer))?;
         Ok(LicenceStatus::parse(&info.license.status))
     }
 }

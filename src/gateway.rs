@@ -99,7 +99,7 @@ enum Next {
     Forward,
     /// The gateway answers.
     Answer(Reply),
-    /// A local endpoint answers; the last segment of the path may be an id.
+    /// A local endpoint answers; its canonical path says under which name, and may hold an id.
     Serve(LocalEndpoint, String),
 }
 
@@ -112,8 +112,7 @@ impl Gateway {
         match self.routes.decide(&path, &head.method)? {
             Decision::Local(endpoint) => {
                 ctx.local = true;
-                let segment = path.as_str().rsplit('/').next().unwrap_or_default();
-                Ok(Next::Serve(endpoint, segment.to_owned()))
+                Ok(Next::Serve(endpoint, path.as_str().to_owned()))
             }
             Decision::LocalOptions(endpoint) => {
                 ctx.local = true;
@@ -257,9 +256,9 @@ impl ProxyHttp for Gateway {
                 return Ok(false);
             }
             Ok(Next::Answer(reply)) => Ok(reply),
-            Ok(Next::Serve(endpoint, segment)) => {
+            Ok(Next::Serve(endpoint, path)) => {
                 // Boxed: most requests are forwarded.
-                Box::pin(self.serve(session, ctx, endpoint, &segment)).await
+                Box::pin(self.serve(session, ctx, endpoint, &path)).await
             }
             Err(rejection) => Err(rejection),
         };

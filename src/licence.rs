@@ -14,7 +14,7 @@ use crate::{
 
 /// How often the service is asked. A licence that is renewed or withdrawn takes effect within this
 /// time; one small request is no burden.
-const POLL_INTERVAL: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How long the last answer is believed while the service gives none: as long as Dify itself
 /// caches a licence that holds.
@@ -142,7 +142,10 @@ mod tests {
         let licence = Licence::new(
             Arc::clone(&service) as Arc<dyn EnterpriseService>,
             Arc::clone(&clock) as Arc<dyn Clock>,
-            Dependency::new(DependencyName::Enterprise, Arc::clone(&clock) as Arc<dyn Clock>),
+            Dependency::new(
+                DependencyName::Enterprise,
+                Arc::clone(&clock) as Arc<dyn Clock>,
+            ),
         );
         let say = |status| *service.0.lock().unwrap() = status;
 
@@ -160,7 +163,10 @@ mod tests {
         say(None);
         clock.advance(BELIEVED - Duration::from_micros(1));
         licence.poll().await;
-        assert!(licence.holds(), "an outage of the service is no end of the licence");
+        assert!(
+            licence.holds(),
+            "an outage of the service is no end of the licence"
+        );
         clock.advance(Duration::from_micros(1));
         assert!(!licence.holds());
     }

@@ -232,10 +232,7 @@ impl Sso {
     /// [`Refused`].
     pub fn read_grant(&self, cookie: &str) -> Result<Verified<ApprovalGrant>, Refused> {
         let cookie = Jws::presented(cookie);
-        self.keys
-            .get()
-            .envelopes
-            .verify(&cookie, self.clock.now())
+        self.keys.get().envelopes.verify(&cookie, self.clock.now())
     }
 
     /// Approves the login of a grant, once.
@@ -252,7 +249,11 @@ impl Sso {
             return Err(NotDecided::Resolved.into());
         }
         // They may have got an account since the assertion.
-        if self.directory.has_active_account(&grant.subject_email).await? {
+        if self
+            .directory
+            .has_active_account(&grant.subject_email)
+            .await?
+        {
             AuditEvent::DeviceFlowRejected {
                 reason: Rejected::BelongsToAccount,
                 subject_email: &grant.subject_email,
@@ -267,11 +268,9 @@ impl Sso {
         if !self.nonces.claim(&nonce, NONCE_LIFE).await? {
             return Err(NotApproved::Consumed);
         }
-        let approved = self.device.approve_external(
-            &user_code,
-            &grant.subject_email,
-            &grant.subject_issuer,
-        );
+        let approved =
+            self.device
+                .approve_external(&user_code, &grant.subject_email, &grant.subject_issuer);
         Ok(approved.await?)
     }
 

@@ -29,7 +29,7 @@ const MAX_DEVICE_LABEL: usize = 255;
 const MAX_DEVICE_CODE: usize = 128;
 
 /// Longest user code that is looked at; ours have 9 characters, and people add spaces.
-const MAX_USER_CODE: usize = 64;
+pub(super) const MAX_USER_CODE: usize = 64;
 
 impl Endpoints {
     pub(super) async fn code(&self, request: &LocalRequest<'_>) -> Result<Reply, Rejection> {
@@ -177,7 +177,7 @@ impl Endpoints {
 
     /// A browser that says where a request comes from must name the console, or us. Whatever is
     /// there but cannot be read names a stranger.
-    fn check_origin(&self, request: &LocalRequest<'_>) -> Result<(), Rejection> {
+    pub(super) fn check_origin(&self, request: &LocalRequest<'_>) -> Result<(), Rejection> {
         let said = if request.headers.contains_key(header::ORIGIN) {
             one(request, "origin")
         } else if request.headers.contains_key(header::REFERER) {
@@ -195,7 +195,7 @@ impl Endpoints {
         }
     }
 
-    fn require_flow(&self) -> Result<(), Rejection> {
+    pub(super) fn require_flow(&self) -> Result<(), Rejection> {
         if !self.settings.flow_enabled {
             return Err(Rejection::NotFound);
         }
@@ -255,19 +255,19 @@ fn origin_of(url: &str) -> Option<String> {
     origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
-fn status(word: &str) -> Reply {
+pub(super) fn status(word: &str) -> Reply {
     Reply::json(StatusCode::OK, &json!({ "status": word }))
 }
 
 /// Returns the one value of a header.
-fn one<'a>(request: &LocalRequest<'a>, name: &str) -> Option<&'a str> {
+pub(super) fn one<'a>(request: &LocalRequest<'a>, name: &str) -> Option<&'a str> {
     let mut values = request.headers.get_all(name).iter();
     let first = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(first)
 }
 
 /// Returns the first value of a parameter.
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())

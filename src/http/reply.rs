@@ -95,6 +95,11 @@ impl Reply {
         }
     }
 
+    /// Sends a browser on, by GET.
+    pub fn redirect(location: &str) -> Self {
+        Self::empty(StatusCode::FOUND).with("Location", location)
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {

@@ -40,6 +40,42 @@ const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 9] = [
     ),
 ];
 
+/// The two generations of the API. A sign-in by SSO stays in the one that it began in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Today's, below `/openapi/v1`.
+    OpenApi,
+    /// The first, below `/v1`.
+    First,
+}
+
+impl Generation {
+    /// Returns the generation that a path belongs to.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/v1/") {
+            Self::First
+        } else {
+            Self::OpenApi
+        }
+    }
+
+    /// Returns the base path of the device flow, which the grant cookie is for.
+    pub const fn device_base(self) -> &'static str {
+        match self {
+            Self::OpenApi => "/openapi/v1/oauth/device",
+            Self::First => "/v1/oauth/device",
+        }
+    }
+
+    /// Returns where a browser comes back to from its identity provider.
+    pub const fn sso_complete(self) -> &'static str {
+        match self {
+            Self::OpenApi => "/openapi/v1/oauth/device/sso-complete",
+            Self::First => "/v1/device/sso-complete",
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Alias {
     V1,

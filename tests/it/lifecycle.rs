@@ -181,11 +181,11 @@ async fn an_idle_connection_has_an_end() {
 async fn keys_of_later_releases_are_named_at_the_start() {
     let gateway = Gateway::builder()
         .set("device_page.enabled", "true")
-        .set("rate_limits.sso_initiate", "\"10/1m\"")
+        .set("server.proxy_protocol", "true")
         .start()
         .await;
 
-    for key in ["device_page.enabled", "rate_limits.sso_initiate"] {
+    for key in ["device_page.enabled", "server.proxy_protocol"] {
         gateway
             .wait_for_log(|line| Gateway::log_field(line, "key").is_some_and(|named| named == key))
             .await;

@@ -20,6 +20,7 @@ mod redis;
 mod relay;
 mod relayed;
 mod selftest;
+mod sso;
 mod stage;
 mod upstream;
 mod wire;
@@ -33,6 +34,10 @@ pub(crate) use self::{
     redis::{DedicatedCluster, DedicatedRedis, RedisSpace, redis_fixture},
     relay::{Relay, Side},
     relayed::{Relayed, hash},
+    sso::{
+        ENTERPRISE_SECRET, Grant, IDP_PAGE, SHARED_KID, assertion, assertion_claims, claims_of,
+        completes, enterprise, enterprise_stage, jws, licence, with_enterprise,
+    },
     stage::{ISSUER, Stage},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
 };

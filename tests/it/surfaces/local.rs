@@ -23,7 +23,7 @@ const LOCAL: &str = "
 ";
 
 /// What an endpoint answers to a request without body, query or cookies, and to one with an
-/// account's token as well. The enterprise branch is not served.
+/// account's token as well. Without an enterprise service that branch does not exist.
 fn answers(path: &str) -> [u16; 2] {
     match path.rsplit('/').next().unwrap() {
         "code" | "token" => [400, 400],
