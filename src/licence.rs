@@ -90,7 +90,7 @@ impl Licence {
                     tracing::info!(licence = ?status, "the enterprise licence is heard of");
                 }
             }
-            Err(error @ EnterpriseError { .. }) => self.health.down(&error),
+            Err(error) => self.health.down(&error),
         }
     }
 
@@ -131,7 +131,7 @@ mod tests {
 
         async fn licence(&self) -> Result<LicenceStatus, EnterpriseError> {
             let said = *self.0.lock().unwrap();
-            said.ok_or(EnterpriseError::new(std::io::Error::other("silent")))
+            said.ok_or_else(|| EnterpriseError::new(std::io::Error::other("silent")))
         }
     }
 

@@ -146,8 +146,8 @@ impl Gateway {
         let now = self.clock.now();
         let keys = self.keys.get();
         let keys = &keys.envelopes;
-        let fresh = |signed: &&Box<SignedIdentity>| signed.is_fresh(keys, now, LEAST_IDENTITY_LIFE);
-        if let Some(signed) = entry.identity.get().filter(fresh) {
+        let made = entry.identity.get();
+        if let Some(signed) = made.filter(|it| it.is_fresh(keys, now, LEAST_IDENTITY_LIFE)) {
             headers.insert(IDENTITY, value(signed.as_str().as_bytes())?);
             return Ok(());
         }

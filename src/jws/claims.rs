@@ -1,6 +1,6 @@
 //! The envelopes of the SSO branch (`contract/jws.md`, "Claims").
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ const STATE_LIFE: Duration = Duration::from_secs(900);
 const SHORT_LIFE: Duration = Duration::from_secs(300);
 
 /// What the gateway tells the enterprise service about a sign-in that begins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SsoState {
     /// Empty here; the enterprise service has other uses of the envelope.
     pub redirect_url: String,
@@ -32,7 +32,7 @@ pub struct SsoState {
 }
 
 /// What the enterprise service asserts about a person whom an identity provider has verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubjectAssertion {
     /// The person's e-mail.
     pub email: String,
@@ -61,12 +61,18 @@ pub struct ApprovalGrant {
     pub csrf_token: String,
 }
 
-impl std::fmt::Debug for ApprovalGrant {
-    /// Leaves everything out: with the code and the CSRF token anybody could go on.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApprovalGrant(…)")
-    }
+/// Leaves everything out: codes, nonces and CSRF tokens let others go on.
+macro_rules! never_printed {
+    ($($envelope:ident)*) => {$(
+        impl fmt::Debug for $envelope {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($envelope), "(…)"))
+            }
+        }
+    )*};
 }
+
+never_printed!(SsoState SubjectAssertion ApprovalGrant);
 
 impl Envelope for SsoState {
     const AUDIENCE: &'static str = "api.sso.state_envelope";

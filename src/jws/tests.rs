@@ -269,7 +269,9 @@ fn an_identity_is_signed_anew_by_another_key_set_and_towards_its_end() {
 #[test]
 fn envelopes_are_never_printed() {
     let jws = key_set().sign(&grant(), at(NOW)).unwrap();
-    assert_eq!(format!("{jws:?} {:?}", grant()), "Jws(…) ApprovalGrant(…)");
+    let printed = format!("{jws:?} {:?} {:?} {:?}", grant(), state(), assertion());
+    let expected = "Jws(…) ApprovalGrant(…) SsoState(…) SubjectAssertion(…)";
+    assert_eq!(printed, expected);
 }
 
 proptest::proptest! {

@@ -13,6 +13,13 @@ fn initiates(query: &str) -> crate::support::RequestBuilder {
     request("GET", &format!("{DEVICE}/sso-initiate{query}"))
 }
 
+/// Somebody at the console denies a login.
+async fn denies(stage: &Stage, login: &Login) {
+    let browser = Browser::of(stage.account_id);
+    let denied = browser.denies(&stage.gateway, &login.user_code).await;
+    assert_eq!(denied.status, 200, "{denied:?}");
+}
+
 /// Nothing has been made, used up or decided.
 async fn is_untouched(stage: &Stage, login: &Login) {
     assert_eq!(minted(stage).await, 0);
@@ -27,9 +34,7 @@ async fn a_sign_in_begins_for_a_pending_login_only() {
     let (stage, service) = enterprise_stage(|gateway| gateway).await;
     stage.database.dify_setup().await;
     let decided = Login::begin(&stage.gateway, "ada-laptop").await;
-    Browser::of(stage.account_id)
-        .denies(&stage.gateway, &decided.user_code)
-        .await;
+    denies(&stage, &decided).await;
     service.take_requests();
 
     for (query, error) in [
@@ -173,9 +178,7 @@ async fn an_assertion_for_no_pending_login_is_409() {
     let (stage, _service) = enterprise_stage(|gateway| gateway).await;
     stage.database.dify_setup().await;
     let decided = Login::begin(&stage.gateway, "ada-laptop").await;
-    Browser::of(stage.account_id)
-        .denies(&stage.gateway, &decided.user_code)
-        .await;
+    denies(&stage, &decided).await;
 
     for user_code in [decided.user_code.as_str(), "ABCD-3456", "nonsense"] {
         let completed = completes(&assertion(user_code, EVE));
@@ -353,9 +356,7 @@ async fn a_login_that_is_gone_or_decided_is_not_approved() {
         .redis
         .del(&format!("device_code:{}", gone.device_code))
         .await;
-    Browser::of(stage.account_id)
-        .denies(&stage.gateway, &decided.user_code)
-        .await;
+    denies(&stage, &decided).await;
 
     for (grant, status) in [(&first, 404), (&second, 409)] {
         let refused = stage.refuses(&grant.approves(), status).await;

@@ -81,6 +81,8 @@ pub(crate) fn with_enterprise(gateway: GatewayBuilder, service: &Upstream) -> Ga
         .set("enterprise.secret_key", &format!("\"{ENTERPRISE_SECRET}\""))
         .set("dify.console_api_url", "\"https://console.example\"")
         .set("dify.console_web_url", "\"https://console.example\"")
+        // So that the console's cookies go by their plain names.
+        .set("dify.cookie_domain", "\"console.example\"")
 }
 
 /// The usual cast and an enterprise service.
