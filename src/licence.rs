@@ -9,7 +9,7 @@ use std::{
 use crate::{
     clock::{Clock, Monotonic},
     health::Dependency,
-    sso::{EnterpriseError, EnterpriseService},
+    sso::EnterpriseService,
 };
 
 /// How often the service is asked. A licence that is renewed or withdrawn takes effect within this
@@ -117,6 +117,7 @@ mod tests {
         clock::{ManualClock, Timestamp},
         health::DependencyName,
         jws::{Jws, SsoState},
+        sso::EnterpriseError,
     };
 
     /// A service that says what the test tells it to; `None`: nothing.
