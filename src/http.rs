@@ -367,7 +367,9 @@ impl From<NoToken> for Rejection {
 impl From<Undecided> for Rejection {
     fn from(reason: Undecided) -> Self {
         match reason {
-            Undecided::StoresAway | Undecided::Lost(_) => Self::AuthUnavailable,
+            Undecided::StoresAway | Undecided::Overloaded | Undecided::Lost(_) => {
+                Self::AuthUnavailable
+            }
         }
     }
 }

@@ -17,12 +17,14 @@ use crate::{clock::Timestamp, token::TokenHash};
 mod directory;
 pub mod embedded;
 mod flow;
+mod observer;
 pub mod postgres;
 pub mod redis;
 mod sessions;
 
 pub use directory::{Directory, Person, Workspace};
 pub use flow::{FlowStore, FlowValue, Windows};
+pub use observer::CacheObserver;
 pub use sessions::{
     LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, Written,
 };

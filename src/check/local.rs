@@ -55,7 +55,7 @@ impl LocalCache {
     /// The deadline is looked at on every hit; it is never later than the token's own end.
     pub(super) fn look_up(&self, hash: &TokenHash, instant: Monotonic) -> Hit {
         if let Some(entry) = self.live.map.get(hash) {
-            if instant < entry.deadline {
+            if instant < entry.deadline() {
                 return Hit::Live(Arc::clone(&entry));
             }
             return Hit::Miss;
@@ -79,7 +79,7 @@ impl LocalCache {
     ) {
         self.refused.remove(&hash);
         self.live
-            .insert(hash, entry, |entry| entry.deadline > instant, still_true);
+            .insert(hash, entry, |entry| entry.deadline() > instant, still_true);
     }
 
     /// Keeps a refusal until `deadline`.
@@ -89,9 +89,29 @@ impl LocalCache {
             .insert(hash, deadline, |deadline| *deadline > instant, || true);
     }
 
+    /// Forgets what is known about a token.
+    pub(super) fn remove(&self, hash: &TokenHash) {
+        self.live.remove(hash);
+        self.refused.remove(hash);
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.live.retain(|_, _| false);
+        self.refused.retain(|_, _| false);
+    }
+
+    /// Ends every live entry at `end` at the latest. Refusals stay: they keep nobody in.
+    pub(super) fn shorten(&self, end: Monotonic, instant: Monotonic) {
+        self.live.retain(|_, entry| {
+            entry.shorten(end);
+            entry.deadline() > instant
+        });
+    }
+
     /// Forgets all that is past its deadline.
     pub(super) fn sweep(&self, instant: Monotonic) {
-        self.live.retain(|_, entry| entry.deadline > instant);
+        self.live.retain(|_, entry| entry.deadline() > instant);
         self.refused.retain(|_, deadline| *deadline > instant);
     }
 

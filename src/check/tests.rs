@@ -183,6 +183,7 @@ impl World {
             negative_ttl: Duration::from_secs(10),
             untracked_ttl,
             deadline: Duration::from_secs(2),
+            lookups: 12,
         };
         let checker = TokenChecker::new(stores, settings);
         Self {
@@ -319,7 +320,7 @@ async fn an_invalidation_that_overtakes_a_read_keeps_its_answer_out_of_the_map()
         .sweep(world.clock.monotonic().plus(LONG));
     let desk = Arc::clone(&world.checker.desk);
     *world.cache.after_read.lock().unwrap() = Some(Box::new(move || {
-        desk.generations.advance(&hash());
+        desk.coherence.changed(&hash());
     }));
 
     assert_eq!(world.check().await, Ok(true));
