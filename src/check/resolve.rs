@@ -170,7 +170,9 @@ impl Desk {
             Ok(Truth::Expired) => Ok(refused(Tier::Postgres)),
             // A token past its end needs no store to be refused.
             Err(_) if context.is_expired(self.now()) => Ok(refused(Tier::Redis)),
-            Err(_) => {
+            // Postgres is there: nobody should be able to keep it from being asked.
+            Err(error @ (Undecided::Overloaded | Undecided::Lost(_))) => Err(error),
+            Err(Undecided::StoresAway) => {
                 self.stores.metrics.unverified_entries_used.inc();
                 let deadline = self.until_unwatched(asked, remaining);
                 Ok(self.keep(hash, context, asked, deadline, Tier::Redis))

@@ -1,6 +1,7 @@
 //! Redis for tests: one private server per run, one key prefix per test.
 
 mod cluster;
+mod sentinel;
 mod server;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use redis::{AsyncCommands, AsyncConnectionConfig};
 use uuid::Uuid;
 
 pub(crate) use self::cluster::DedicatedCluster;
+pub(crate) use self::sentinel::{DedicatedSentinels, SERVICE};
 use self::server::Server;
 use crate::support::patience::patience;
 
