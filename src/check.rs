@@ -197,7 +197,9 @@ impl TokenChecker {
         self.desk.coherence.changed(hash);
         let instant = self.clock.monotonic();
         let deadline = instant.plus(self.desk.settings.untracked_ttl);
-        self.desk.local.insert_refused(*hash, deadline, instant);
+        self.desk
+            .local
+            .insert_refused(*hash, deadline, instant, || true);
     }
 
     /// Drops stale entries for ever.

@@ -49,9 +49,19 @@ impl Desk {
         }
     }
 
-    pub(super) fn keep_refusal(&self, hash: TokenHash, deadline: Monotonic, tier: Tier) -> Finding {
+    /// Keeps a refusal until `deadline`, unless something changed since `asked`: what stands in
+    /// Redis by then may need to be looked at, and overwritten.
+    pub(super) fn keep_refusal(
+        &self,
+        hash: TokenHash,
+        asked: &Asked,
+        deadline: Monotonic,
+        tier: Tier,
+    ) -> Finding {
         let instant = self.stores.clock.monotonic();
-        self.local.insert_refused(hash, deadline, instant);
+        self.local.insert_refused(hash, deadline, instant, || {
+            self.coherence.stands(&hash, asked)
+        });
         refused(tier)
     }
 

@@ -126,7 +126,7 @@ impl Desk {
         match Cached::parse(&bytes, &self.clients) {
             Cached::Refused => {
                 let deadline = self.until(asked, remaining);
-                Ok(self.keep_refusal(hash, deadline, Tier::Redis))
+                Ok(self.keep_refusal(hash, asked, deadline, Tier::Redis))
             }
             Cached::Live { context, .. } if context.subject.kind() != kind => {
                 invariant_broken(context.token_id);
@@ -191,7 +191,7 @@ impl Desk {
             let asked = self.about_to_ask(&hash);
             if !matches!(self.ask(kind, &hash).await?, Truth::Live(_)) {
                 let deadline = self.until_unwatched(&asked, self.settings.negative_ttl);
-                return Ok(self.keep_refusal(hash, deadline, Tier::Postgres));
+                return Ok(self.keep_refusal(hash, &asked, deadline, Tier::Postgres));
             }
         }
         let lease = Cached::write_lease(&*self.stores.entropy);
@@ -271,7 +271,7 @@ impl Desk {
                 self.keep(hash, context, &asked, deadline, Tier::Postgres)
             }
             (Truth::Refused | Truth::Expired, Cached::Refused) => {
-                self.keep_refusal(hash, deadline, Tier::Postgres)
+                self.keep_refusal(hash, &asked, deadline, Tier::Postgres)
             }
             (truth, _) => self.unkept(truth),
         }
@@ -291,7 +291,9 @@ impl Desk {
         {
             let deadline = self.until(&asked, remaining);
             match Cached::parse(&bytes, &self.clients) {
-                Cached::Refused => return Ok(self.keep_refusal(hash, deadline, Tier::Redis)),
+                Cached::Refused => {
+                    return Ok(self.keep_refusal(hash, &asked, deadline, Tier::Redis));
+                }
                 Cached::Live { context, own: true }
                     if context.subject.kind() == kind
                         && !context.is_expired(self.now())
@@ -318,7 +320,9 @@ impl Desk {
         let deadline = self.until_unwatched(&asked, self.settings.negative_ttl);
         Ok(match truth {
             Truth::Live(context) => self.keep(hash, context, &asked, deadline, Tier::Postgres),
-            Truth::Refused | Truth::Expired => self.keep_refusal(hash, deadline, Tier::Postgres),
+            Truth::Refused | Truth::Expired => {
+                self.keep_refusal(hash, &asked, deadline, Tier::Postgres)
+            }
         })
     }
 
