@@ -15,6 +15,7 @@ use crate::{config::RedisConfig, health::Dependency};
 
 mod connection;
 mod flow;
+mod places;
 mod script;
 mod token_cache;
 mod tracking;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use redis::cmd;
 
 use crate::support::{
-    Database, DedicatedRedis, Gateway, GatewayBuilder, IssuedToken, NewToken, RedisSpace, Relay,
-    Upstream, assert_eventually, request,
+    Browser, Database, DedicatedRedis, Gateway, GatewayBuilder, IssuedToken, Login, NewToken,
+    RedisSpace, Relay, Upstream, assert_eventually, request,
 };
 
+mod cluster;
 mod sentinel;
 
 const APPS: &str = "/openapi/v1/apps";
@@ -120,6 +121,42 @@ async fn a_revocation_at_one_replica_is_heard_of_by_the_other() {
     assert_eq!(revoked.status, 200, "{revoked:?}");
     assert_eq!(status(&replicas.gateways[0], &replicas.token).await, 401);
     replicas.refuse_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_login_of_the_same_device_ends_the_old_token_at_every_replica() {
+    let replicas = Replicas::on(RedisSpace::create().await).await;
+    let [one, two] = &replicas.gateways;
+    replicas.database.dify_setup().await;
+    let account = replicas.database.account("eve@example.com", "Eve").await;
+    let browser = Browser::of(account);
+    let logs_in = async |gateway: &Gateway| {
+        let login = Login::begin(gateway, "laptop").await;
+        let approved = browser.approves(gateway, &login.user_code).await;
+        assert_eq!(approved.status, 200, "{approved:?}");
+        let granted = login.polls(gateway).await.json();
+        (
+            granted["token"].as_str().unwrap().to_owned(),
+            granted["token_id"].clone(),
+        )
+    };
+    let (old, row) = logs_in(one).await;
+    let old = IssuedToken {
+        token: old,
+        ..IssuedToken::unknown("dfoa_")
+    };
+    for gateway in [one, two] {
+        has_at_hand(gateway, &old).await;
+    }
+
+    let (new, same_row) = logs_in(one).await;
+
+    assert_eq!(row, same_row, "rotated in place");
+    assert_eq!(status(one, &old).await, 401, "at once where it was done");
+    assert_eventually!(status(two, &old).await == 401, "and at the other");
+    for gateway in [one, two] {
+        assert_eq!(gateway.get(APPS, Some(&new)).await.status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

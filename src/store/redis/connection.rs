@@ -39,7 +39,11 @@ pub(super) enum Endpoint {
         master: Box<SentinelNodeConnectionInfo>,
     },
     /// The nodes of a cluster that are asked for the others.
-    Cluster(Box<ClusterClient>),
+    Cluster {
+        client: Box<ClusterClient>,
+        /// User and password, for connections to single nodes.
+        credentials: Box<ConnectionInfo>,
+    },
 }
 
 impl Endpoint {
@@ -65,7 +69,10 @@ impl Endpoint {
             .min_retry_wait(shortest)
             .max_retry_wait(longest)
             .build()?;
-        Ok(Self::Cluster(Box::new(client)))
+        Ok(Self::Cluster {
+            client: Box::new(client),
+            credentials: Box::new(info),
+        })
     }
 
     fn behind_sentinels(
@@ -97,7 +104,7 @@ impl Endpoint {
         connect_timeout: Duration,
         response_timeout: Duration,
     ) -> RedisResult<Connection> {
-        if let Self::Cluster(client) = self {
+        if let Self::Cluster { client, .. } = self {
             let connection = client.get_async_connection().await?;
             let mut connection = Connection::Cluster(connection);
             // The client is content with one node. What follows needs all of them, and the
@@ -113,20 +120,23 @@ impl Endpoint {
         connecting.await.map(Connection::Server)
     }
 
-    /// Connects for pushes alone, which go to `receiver`; the caller bounds the time.
+    /// Connects for pushes alone, which go to `receiver`: to one server, or to a `node` of a
+    /// cluster. The caller bounds the time.
     pub(super) async fn connect_for_pushes(
         &self,
+        node: Option<&ConnectionInfo>,
         connect_timeout: Duration,
         response_timeout: Duration,
         receiver: impl AsyncPushSender,
     ) -> RedisResult<MultiplexedConnection> {
-        let Some(client) = self.server().await? else {
-            return Err(no_single_server());
+        let info = match (node, self.server().await?) {
+            (Some(node), _) => node.clone(),
+            (None, Some(client)) => client.get_connection_info().clone(),
+            (None, None) => return Err(no_single_server()),
         };
-        let info = client.get_connection_info();
         let protocol = info.redis_settings().clone();
         let protocol = protocol.set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.clone().set_redis_settings(protocol))?;
+        let client = Client::open(info.set_redis_settings(protocol))?;
         let settings = settings(connect_timeout, response_timeout).set_push_sender(receiver);
         client
             .get_multiplexed_async_connection_with_config(&settings)
@@ -135,7 +145,15 @@ impl Endpoint {
 
     /// Tells whether this is one server at a time, whose every key is in one place.
     pub(super) const fn is_single(&self) -> bool {
-        !matches!(self, Self::Cluster(_))
+        !matches!(self, Self::Cluster { .. })
+    }
+
+    /// Returns who connects to the nodes of a cluster, and how.
+    pub(super) fn credentials(&self) -> Option<&ConnectionInfo> {
+        match self {
+            Self::Cluster { credentials, .. } => Some(credentials),
+            Self::Server(_) | Self::Sentinel { .. } => None,
+        }
     }
 
     /// Returns the address of the master that the sentinels name at present, where there are any.
@@ -145,7 +163,7 @@ impl Endpoint {
                 .server()
                 .await?
                 .map(|client| client.get_connection_info().addr().to_string())),
-            Self::Server(_) | Self::Cluster(_) => Ok(None),
+            Self::Server(_) | Self::Cluster { .. } => Ok(None),
         }
     }
 
@@ -164,7 +182,7 @@ impl Endpoint {
                     .await
                     .map(Some)
             }
-            Self::Cluster(_) => Ok(None),
+            Self::Cluster { .. } => Ok(None),
         }
     }
 }

@@ -6,6 +6,9 @@
 //! That covers a server that was never asked to track, a report path that is silently dead, and
 //! the two connections having ended up at different servers.
 //!
+//! In a cluster there is a connection to every primary and a key of this process at each, and
+//! with each proof a node is asked who the primaries are: another answer begins all of it anew.
+//!
 //! A silent loss is noticed [`PROOF_INTERVAL`] and one proof's time after the last proof.
 
 use std::{
@@ -16,15 +19,19 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::try_join_all;
 use redis::{PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
 
-use super::{RECONNECT_INTERVAL, RedisLink, STORE, classify, connect_timeout, millis, token_cache};
+use super::{
+    RECONNECT_INTERVAL, RedisLink, STORE, classify, connect_timeout, millis, places::Place,
+    token_cache,
+};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Monotonic},
     complaints::Complaints,
     health::Chain,
     store::{CacheObserver, StoreError},
@@ -76,30 +83,35 @@ impl Tracking {
 
     /// Follows for ever.
     pub async fn keep_following(self) {
-        if !self.link.endpoint.is_single() {
-            tracing::warn!(
-                "changes in a redis cluster are not followed: \
-                 local entries live token_cache.untracked_ttl"
-            );
-            return;
-        }
         loop {
             if let Err(error) = self.follow().await {
-                self.observer.lost();
+                if self.link.endpoint.is_single() {
+                    self.observer.lost();
+                } else {
+                    // A node may have been succeeded by its replica, without the link noticing.
+                    self.observer.reconnected();
+                }
                 self.complain(&error);
             }
             sleep(RECONNECT_INTERVAL).await;
         }
     }
 
-    /// Follows until the reports fail to come.
+    /// Follows until the reports fail to come, or not from everywhere.
     async fn follow(&self) -> Result<(), StoreError> {
-        let session = Arc::new(Session::default());
+        let primaries = self.link.primaries().await?;
+        let places = self.link.places(&self.prefix, &self.own).await?;
+        let session = Arc::new(Session::new(&places));
         // However this ends, a connection that lingers has nothing more to say.
         let _retirement = Retirement(&session);
-        let _connection = self.connect(&session).await?;
+        let connections = places.iter().map(|place| self.connect(place, &session));
+        let _connections = try_join_all(connections).await?;
         loop {
-            self.prove(&session).await?;
+            let at = self.clock.monotonic();
+            if self.link.primaries().await? != primaries {
+                return Err(gone());
+            }
+            self.prove(&session, at).await?;
             tokio::select! {
                 // The next proof is of the new connection to fill from.
                 () = self.link.renewed.notified() => {}
@@ -109,13 +121,17 @@ impl Tracking {
         }
     }
 
-    async fn connect(&self, session: &Arc<Session>) -> Result<MultiplexedConnection, StoreError> {
+    async fn connect(
+        &self,
+        place: &Place,
+        session: &Arc<Session>,
+    ) -> Result<MultiplexedConnection, StoreError> {
         let limit = connect_timeout(self.link.timeout);
         let receiver = {
             let (observer, session) = (Arc::clone(&self.observer), Arc::clone(session));
-            let (prefix, own) = (self.prefix.clone(), self.own.clone());
+            let prefix = self.prefix.clone();
             move |push| {
-                receive(push, &*observer, &session, &prefix, &own);
+                receive(push, &*observer, &session, &prefix);
                 Ok::<_, redis::aio::SendError>(())
             }
         };
@@ -123,7 +139,7 @@ impl Tracking {
             let mut connection = self
                 .link
                 .endpoint
-                .connect_for_pushes(limit, self.link.timeout, receiver)
+                .connect_for_pushes(place.node.as_ref(), limit, self.link.timeout, receiver)
                 .await?;
             let answer: RedisResult<()> = redis::cmd("CLIENT")
                 .arg("TRACKING")
@@ -141,34 +157,38 @@ impl Tracking {
         }
     }
 
-    /// Writes the key of this process where fills are read from, and waits for the report.
-    async fn prove(&self, session: &Session) -> Result<(), StoreError> {
+    /// Writes a key of this process in every place where fills are read from, and waits for the
+    /// reports. What was reported by then had changed before `at`.
+    async fn prove(&self, session: &Session, at: Monotonic) -> Result<(), StoreError> {
         let epoch = self.link.epoch();
-        let heard = session.heard.notified();
+        let written = self.clock.monotonic();
+        let proofs = try_join_all(session.proofs.iter().map(|proof| self.write(proof)));
+        let limit = self.link.timeout.max(LEAST_PROOF_TIME);
+        timeout(limit, proofs)
+            .await
+            .unwrap_or(Err(StoreError::TimedOut { store: STORE }))?;
+        let lag = self.clock.monotonic().since(written);
+        // Unless what was proven has been replaced meanwhile.
+        self.link.while_in(epoch, || self.observer.proven(at, lag));
+        Ok(())
+    }
+
+    /// Writes one place's key, and waits for the report.
+    async fn write(&self, proof: &Proof) -> Result<(), StoreError> {
+        let heard = proof.heard.notified();
         tokio::pin!(heard);
         // From here on a report counts, and none from before.
         heard.as_mut().enable();
         let mut set = redis::cmd("SET");
-        set.arg(format!("{}{}", self.prefix, self.own))
+        set.arg(format!("{}{}", self.prefix, proof.own))
             .arg(1)
             .arg("PX")
             .arg(millis(PROOF_TTL));
-        let at = self.clock.monotonic();
-        let proof = async {
-            let () = self
-                .link
-                .command(|mut connection| async move { set.query_async(&mut connection).await })
-                .await?;
-            heard.await;
-            Ok(())
-        };
-        let limit = self.link.timeout.max(LEAST_PROOF_TIME);
-        timeout(limit, proof)
-            .await
-            .unwrap_or(Err(StoreError::TimedOut { store: STORE }))?;
-        let lag = self.clock.monotonic().since(at);
-        // Unless what was proven has been replaced meanwhile.
-        self.link.while_in(epoch, || self.observer.proven(at, lag));
+        let () = self
+            .link
+            .command(|mut connection| async move { set.query_async(&mut connection).await })
+            .await?;
+        heard.await;
         Ok(())
     }
 
@@ -187,13 +207,46 @@ impl Tracking {
     }
 }
 
-/// One connection's life.
-#[derive(Debug, Default)]
+/// The life of one set of connections.
+#[derive(Debug)]
 struct Session {
-    /// Set once the reports of this connection no longer matter.
+    /// Set once the reports of these connections no longer matter.
     retired: AtomicBool,
-    heard: Notify,
+    proofs: Vec<Proof>,
     broken: Notify,
+}
+
+/// The key by which one place proves that it reports.
+#[derive(Debug)]
+struct Proof {
+    own: Box<str>,
+    heard: Notify,
+}
+
+impl Session {
+    fn new(places: &[Place]) -> Self {
+        let proof = |place: &Place| Proof {
+            own: place.own.clone(),
+            heard: Notify::new(),
+        };
+        Self {
+            retired: AtomicBool::new(false),
+            proofs: places.iter().map(proof).collect(),
+            broken: Notify::new(),
+        }
+    }
+
+    /// Takes what follows the prefix in a key that has changed.
+    fn take(&self, suffix: &[u8], observer: &dyn CacheObserver) {
+        let Ok(suffix) = std::str::from_utf8(suffix) else {
+            return;
+        };
+        if let Some(hash) = TokenHash::from_hex(suffix) {
+            observer.changed(&hash);
+        } else if let Some(proof) = self.proofs.iter().find(|proof| *proof.own == *suffix) {
+            proof.heard.notify_waiters();
+        }
+    }
 }
 
 /// Retires a session when it is left.
@@ -206,32 +259,15 @@ impl Drop for Retirement<'_> {
 }
 
 /// Takes a push, in the order in which they arrive; never blocks.
-fn receive(
-    push: PushInfo,
-    observer: &dyn CacheObserver,
-    session: &Session,
-    prefix: &str,
-    own: &str,
-) {
+fn receive(push: PushInfo, observer: &dyn CacheObserver, session: &Session, prefix: &str) {
     if session.retired.load(Ordering::Acquire) {
         return;
     }
     match push.kind {
         PushKind::Invalidate => match push.data.into_iter().next() {
             Some(Value::Array(keys)) => {
-                for key in &keys {
-                    match suffix(key, prefix) {
-                        Some(suffix) if suffix == own.as_bytes() => session.heard.notify_waiters(),
-                        Some(suffix) => {
-                            let hash = std::str::from_utf8(suffix)
-                                .ok()
-                                .and_then(TokenHash::from_hex);
-                            if let Some(hash) = hash {
-                                observer.changed(&hash);
-                            }
-                        }
-                        None => {}
-                    }
+                for suffix in keys.iter().filter_map(|key| suffix(key, prefix)) {
+                    session.take(suffix, observer);
                 }
             }
             // FLUSHALL and the like name no keys. Neither would anything that is not understood.

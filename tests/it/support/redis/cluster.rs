@@ -71,6 +71,20 @@ impl DedicatedCluster {
             .unwrap()
     }
 
+    /// Deletes a key by its full name, wherever it is; whether it was there.
+    pub(crate) async fn del(&self, key: &str) -> bool {
+        let held = self.keys().await;
+        let Some(node) = held
+            .iter()
+            .position(|keys| keys.iter().any(|held| held == key))
+        else {
+            return false;
+        };
+        let (addr, key) = (self.nodes[node].addr(), key.to_owned());
+        let delete = move || query::<bool>(addr, cmd("DEL").arg(key));
+        tokio::task::spawn_blocking(delete).await.unwrap()
+    }
+
     /// Makes every node forget the scripts that it has seen.
     pub(crate) async fn forget_scripts(&self) {
         let addrs: Vec<_> = self.nodes.iter().map(Server::addr).collect();
