@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     config::{AccessLog, Config},
     endpoints::Endpoints,
-    http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
+    http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
     jws::KeySet,
     listener::Connection,
     metrics::{Metrics, Outcome},
@@ -50,6 +50,7 @@ pub struct Settings {
     idle_seconds: u64,
     forward: crate::config::ForwardConfig,
     access: AccessLog,
+    cors: CorsPolicy,
 }
 
 impl Settings {
@@ -61,6 +62,7 @@ impl Settings {
             idle_seconds: config.server.idle_timeout.as_secs().max(1),
             forward: config.forward.clone(),
             access: config.log.access,
+            cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
         }
     }
 }
@@ -111,11 +113,14 @@ impl Gateway {
         match self.routes.decide(&path, &head.method)? {
             Decision::Local(endpoint) => {
                 ctx.local = true;
+                ctx.for_other_origins = endpoint.is_for_other_origins();
                 let segment = path.as_str().rsplit('/').next().unwrap_or_default();
                 Ok(Next::Serve(endpoint, segment.to_owned()))
             }
             Decision::LocalOptions(endpoint) => {
                 ctx.local = true;
+                ctx.for_other_origins = endpoint.is_for_other_origins();
+                ctx.preflight = Some(endpoint.allow());
                 Ok(Next::Answer(options(endpoint)))
             }
             Decision::MethodNotAllowed(endpoint) => {
@@ -135,6 +140,7 @@ impl Gateway {
                 Ok(Next::Forward)
             }
             Decision::Bearer(rule) => {
+                ctx.for_other_origins = true;
                 let (kind, hash) = {
                     let value = one_authorization(head)?.ok_or(Rejection::BearerRequired)?;
                     let token = BearerToken::from_authorization(value)?;
@@ -274,6 +280,12 @@ impl ProxyHttp for Gateway {
                 }
                 rejection.reply()
             }
+        };
+        let reply = if ctx.for_other_origins {
+            let headers = &session.req_header().headers;
+            self.settings.cors.apply(reply, headers, ctx.preflight)
+        } else {
+            reply
         };
         Box::pin(respond::send(session, ctx, reply)).await?;
         Ok(true)

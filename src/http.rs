@@ -16,6 +16,7 @@ use crate::{
 pub mod body;
 pub mod client_ip;
 pub mod cookies;
+pub mod cors;
 mod flow;
 pub mod headers;
 mod malformed;
