@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod coherence;
+mod end;
 pub mod entry;
 mod flight;
 mod follow;
@@ -96,6 +97,8 @@ struct Desk {
     lookups: Semaphore,
     clients: entry::ClientIds,
     refusals: pace::RefusalRate,
+    /// Refusals that Redis has not got yet.
+    overdue: end::Overdue,
     complaints: Complaints,
 }
 
@@ -112,6 +115,7 @@ impl TokenChecker {
                 lookups: Semaphore::new(settings.lookups.max(1)),
                 clients: entry::ClientIds::default(),
                 refusals: pace::RefusalRate::default(),
+                overdue: end::Overdue::default(),
                 complaints: Complaints::default(),
                 stores,
                 settings,
@@ -193,7 +197,7 @@ impl TokenChecker {
     /// local entry of it might have been used.
     ///
     /// A lookup that is under way keeps its answer to itself: the generation has moved on.
-    pub fn forget(&self, hash: &TokenHash) {
+    fn forget(&self, hash: &TokenHash) {
         self.desk.coherence.changed(hash);
         let instant = self.clock.monotonic();
         let deadline = instant.plus(self.desk.settings.untracked_ttl);
@@ -202,11 +206,12 @@ impl TokenChecker {
             .insert_refused(*hash, deadline, instant, || true);
     }
 
-    /// Drops stale entries for ever.
+    /// Drops stale entries, and writes overdue refusals, for ever.
     pub async fn keep_sweeping(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.desk.local.sweep(self.clock.monotonic());
+            self.desk.catch_up().await;
             let (live, refused) = self.desk.local.len();
             self.metrics
                 .local_entries

@@ -18,7 +18,7 @@ const SLICES: usize = 256;
 
 /// Longest life of an entry in Redis, whoever wrote it (`contract/tokens.md`), and so of a local
 /// one.
-const LONGEST_LIFE: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
 /// What is known about changes.
 #[derive(Debug)]

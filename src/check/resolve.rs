@@ -103,7 +103,7 @@ impl Desk {
         match self.ask(kind, &hash).await? {
             Truth::Live(context) => self.settle(kind, hash, &value.bytes, context).await,
             Truth::Refused => {
-                self.publish_refusal(&hash).await;
+                let _ = self.publish_refusal(&hash).await;
                 Ok(refused(Tier::Postgres))
             }
             Truth::Expired => Ok(refused(Tier::Postgres)),
@@ -164,7 +164,7 @@ impl Desk {
                 Ok(self.keep(hash, context, asked, deadline, Tier::Postgres))
             }
             Ok(Truth::Refused) => {
-                self.publish_refusal(&hash).await;
+                let _ = self.publish_refusal(&hash).await;
                 Ok(refused(Tier::Postgres))
             }
             Ok(Truth::Expired) => Ok(refused(Tier::Postgres)),

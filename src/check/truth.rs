@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{
     Desk, Undecided,
-    entry::{Judgement, REFUSED, TokenContext},
+    entry::{Judgement, TokenContext},
 };
 use crate::{
     audit::AuditEvent,
@@ -68,7 +68,7 @@ impl Desk {
                             token_id: record.id,
                         }
                         .emit();
-                        self.publish_refusal(hash).await;
+                        let _ = self.publish_refusal(hash).await;
                     }
                     Ok(false) => {}
                     // The row stays; the next lookup tries again. The answer is the same.
@@ -80,20 +80,6 @@ impl Desk {
                 }
                 Ok(Truth::Expired)
             }
-        }
-    }
-
-    /// Puts a refusal in Redis whatever stands there: the truth has said so, and a token that is
-    /// gone never comes back.
-    pub(super) async fn publish_refusal(&self, hash: &TokenHash) {
-        self.coherence.changed(hash);
-        let overwritten = self
-            .stores
-            .cache
-            .overwrite(hash, REFUSED, self.settings.negative_ttl)
-            .await;
-        if let Err(error) = overwritten {
-            tracing::debug!(error = %Chain(&error), "a refusal could not be cached");
         }
     }
 }

@@ -215,3 +215,33 @@ async fn postgres_has_so_many_lookups_at_a_time_and_the_rest_are_told_at_once() 
     );
     assert_eq!(world.check().await, Ok(true));
 }
+
+#[tokio::test]
+async fn a_refusal_that_redis_could_not_take_is_written_when_it_can() {
+    let world = followed();
+    assert_eq!(world.check().await, Ok(true));
+    world.tokens.inner().revoke(ID);
+    world.cache.away.store(true, Ordering::SeqCst);
+
+    assert!(world.checker.end(&hash()).await.is_err());
+    assert!(matches!(world.in_local(), Hit::Refused));
+    world.checker.desk.catch_up().await;
+    world.cache.away.store(false, Ordering::SeqCst);
+    assert_ne!(world.in_redis().await.as_deref(), Some(REFUSED));
+
+    world.checker.desk.catch_up().await;
+    assert_eq!(world.in_redis().await.as_deref(), Some(REFUSED));
+}
+
+#[tokio::test]
+async fn an_overdue_refusal_is_given_up_when_nothing_can_be_left_of_its_token() {
+    let world = followed();
+    world.cache.away.store(true, Ordering::SeqCst);
+    assert!(world.checker.end(&hash()).await.is_err());
+    world.clock.advance(LONG);
+    world.cache.away.store(false, Ordering::SeqCst);
+
+    world.checker.desk.catch_up().await;
+
+    assert_eq!(world.in_redis().await, None);
+}
