@@ -1,4 +1,4 @@
-.PHONY: help demo test check bench bench-load bench-memory bench-flow fmt
+.PHONY: help demo test check bench bench-load bench-memory bench-flow bench-revocation fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,10 @@ bench-memory: ## Measure resident memory, idle and for each cached token
 bench-flow: ## Run 1,000 complete logins at once, from code to revocation
 	@.ci/setup test
 	cargo bench --locked --bench flow
+
+bench-revocation: ## Measure how fast 10,000 revocations are heard of, and race 20,000 fills
+	@.ci/setup test
+	cargo bench --locked --bench revocation
 
 fmt: ## Format the code
 	cargo fmt

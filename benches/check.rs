@@ -96,6 +96,7 @@ impl Filled {
                 negative_ttl: TTL,
                 untracked_ttl: TTL,
                 deadline: Duration::from_secs(5),
+                lookups: 12,
             },
         );
         let filled = Self {

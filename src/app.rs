@@ -5,13 +5,14 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use pingora::{apps::HttpServerApp as _, proxy::http_proxy, server::configuration::ServerConf};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::{
     activity::Activity,
     admin::{self, Admin},
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
-    config::{Config, Problem},
+    config::{Coherence, Config, Problem},
     entropy::{Entropy, OsEntropy},
     gateway::{Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
@@ -22,6 +23,7 @@ use crate::{
     metrics::Metrics,
     retention,
     route::{RouteTable, Surface},
+    store::{CacheObserver, redis::Tracking},
 };
 
 mod enterprise;
@@ -70,6 +72,8 @@ pub struct App {
     grace: Duration,
     /// How many days dead rows are kept, where this process prunes.
     prune: Option<u16>,
+    /// This process's name among the others, where it follows changes in Redis.
+    follow_as: Option<Uuid>,
     server: Arc<ServerConf>,
 }
 
@@ -114,6 +118,8 @@ impl App {
                 negative_ttl: config.token_cache.negative_ttl,
                 untracked_ttl: config.token_cache.untracked_ttl,
                 deadline: config.postgres.timeout + config.redis.timeout,
+                // The rest of the pool is for logins and sessions, flood or no flood.
+                lookups: config.postgres.pool_size - config.postgres.pool_size / 4,
             },
         ));
         let activity = Arc::new(Activity::new(
@@ -172,6 +178,7 @@ impl App {
             licence,
             grace: config.server.shutdown_grace,
             prune: config.tokens.prune.then_some(config.tokens.retention_days),
+            follow_as: follow_as(config, &*entropy),
             server: Arc::new(ServerConf {
                 threads: config.server.threads.get(),
                 upstream_keepalive_pool_size: config.upstream.keepalive,
@@ -267,7 +274,13 @@ impl App {
         let _ = tokio::time::timeout(FIRST_CONTACT, first_contact).await;
         if let Some((postgres, redis)) = self.stores.links.clone() {
             tasks.spawn(postgres.keep_probing());
-            tasks.spawn(redis.keep_up());
+            tasks.spawn(Arc::clone(&redis).keep_up());
+            if let Some(replica) = self.follow_as {
+                let observer = Arc::clone(&self.gateway.checker) as Arc<dyn CacheObserver>;
+                let clock = Arc::clone(&self.gateway.clock);
+                let tracking = Tracking::new(redis, observer, clock, replica);
+                tasks.spawn(tracking.keep_following());
+            }
         }
         if let Some(licence) = self.licence.clone() {
             tasks.spawn(licence.keep_polling());
@@ -282,6 +295,18 @@ impl App {
             tasks.spawn(retention::keep_pruning(sessions, days));
         }
         tasks
+    }
+}
+
+/// Names this process for the self-test, where changes in Redis are to be followed.
+fn follow_as(config: &Config, entropy: &dyn Entropy) -> Option<Uuid> {
+    match config.token_cache.coherence {
+        Coherence::Tracking => {
+            let mut name = [0; 16];
+            entropy.fill(&mut name);
+            Some(Uuid::from_bytes(name))
+        }
+        Coherence::Ttl => None,
     }
 }
 

@@ -4,13 +4,17 @@
 //! - A hit allocates nothing and waits for nothing. An entry ends with its key in
 //!   Redis or with its token, whichever is sooner, and its end is checked at every hit.
 //! - The local map is filled from what stands in Redis, so that the disappearance of the key
-//!   there can be noticed; only while Redis is away does an answer of Postgres go in, for
+//!   there is noticed. Where changes are not followed, and while Redis is away, an entry lives
 //!   `token_cache.untracked_ttl`.
+//! - A change that is reported removes the entry, and turns away the answer that is still on its
+//!   way into the map.
 //! - Redis is filled under a lease: a revocation that comes in between destroys the lease, and
 //!   the fill with it.
 //! - What a store could not say is not cached and is no refusal.
 
 use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
 
 use crate::{
     clock::Clock,
@@ -19,17 +23,21 @@ use crate::{
     token::{BearerToken, TokenHash, TokenKind},
 };
 
+mod coherence;
+mod end;
 pub mod entry;
 mod flight;
-mod generation;
+mod follow;
+mod keep;
 mod local;
 mod pace;
 mod resolve;
+mod truth;
 
+use coherence::Coherence;
 use entry::Entry;
 use flight::Flights;
 pub use flight::Lost;
-use generation::Generations;
 pub use local::Hit;
 use local::LocalCache;
 pub use resolve::{Settings, Stores};
@@ -52,6 +60,9 @@ pub enum Undecided {
     /// Neither store answered, and the token is in no cache.
     #[error("no store can judge the token")]
     StoresAway,
+    /// Postgres has as many lookups as it may have at a time, and the token is in no cache.
+    #[error("too many lookups at a time")]
+    Overloaded,
     /// The check did not come to an end.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -69,9 +80,11 @@ struct Finding {
 pub struct TokenChecker {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    flights: Flights<Result<Finding, Undecided>>,
+    flights: Flights<Outcome>,
     desk: Arc<Desk>,
 }
+
+type Outcome = Result<Finding, Undecided>;
 
 /// What flights need of the checker; they outlive the requests that start them.
 #[derive(Debug)]
@@ -79,9 +92,13 @@ struct Desk {
     stores: Stores,
     settings: Settings,
     local: LocalCache,
-    generations: Generations,
+    coherence: Coherence,
+    /// How many more lookups Postgres may have at a time.
+    lookups: Semaphore,
     clients: entry::ClientIds,
     refusals: pace::RefusalRate,
+    /// Refusals that Redis has not got yet.
+    overdue: end::Overdue,
     complaints: Complaints,
 }
 
@@ -91,12 +108,14 @@ impl TokenChecker {
         Self {
             clock: Arc::clone(&stores.clock),
             metrics: Arc::clone(&stores.metrics),
-            flights: Flights::new(settings.deadline),
+            flights: Flights::new(settings.deadline, stores.metrics.check_waiters.clone()),
             desk: Arc::new(Desk {
                 local: LocalCache::new(settings.capacity),
-                generations: Generations::default(),
+                coherence: Coherence::default(),
+                lookups: Semaphore::new(settings.lookups.max(1)),
                 clients: entry::ClientIds::default(),
                 refusals: pace::RefusalRate::default(),
+                overdue: end::Overdue::default(),
                 complaints: Complaints::default(),
                 stores,
                 settings,
@@ -104,11 +123,18 @@ impl TokenChecker {
         }
     }
 
-    /// Looks a token up in the local map alone: no I/O, no allocation.
+    /// Looks a token up in the local map alone: no I/O, no allocation. Once in an entry's life,
+    /// near its end, it sends somebody to look for a successor.
     pub fn look_up(&self, hash: &TokenHash) -> Hit {
-        let hit = self.desk.local.look_up(hash, self.clock.monotonic());
+        let instant = self.clock.monotonic();
+        let hit = self.desk.local.look_up(hash, instant);
         match &hit {
-            Hit::Live(_) => self.metrics.check(Tier::Local, true),
+            Hit::Live(entry) => {
+                self.metrics.check(Tier::Local, true);
+                if entry.is_refresh_due(instant) {
+                    self.refresh(entry.context.subject.kind(), *hash);
+                }
+            }
             Hit::Refused => self.metrics.check(Tier::Local, false),
             Hit::Miss => {}
         }
@@ -138,6 +164,21 @@ impl TokenChecker {
         finding.map(|finding| finding.verdict)
     }
 
+    /// Looks for a successor of an entry, in the background. Whoever misses the token meanwhile
+    /// waits for the same flight.
+    fn refresh(&self, kind: TokenKind, hash: TokenHash) {
+        // Without a runtime there is nobody to send: the entry ends, and the next one is a miss.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (flights, desk) = (self.flights.clone(), Arc::clone(&self.desk));
+        runtime.spawn(async move {
+            let refresh = || async move { desk.refresh(kind, hash).await };
+            // Nobody waits for the outcome; the requests to come will find it, or ask again.
+            let _ = flights.join(hash, refresh).await;
+        });
+    }
+
     /// Checks a token by every tier.
     ///
     /// # Errors
@@ -156,18 +197,21 @@ impl TokenChecker {
     /// local entry of it might have been used.
     ///
     /// A lookup that is under way keeps its answer to itself: the generation has moved on.
-    pub fn forget(&self, hash: &TokenHash) {
-        self.desk.generations.advance(hash);
+    fn forget(&self, hash: &TokenHash) {
+        self.desk.coherence.changed(hash);
         let instant = self.clock.monotonic();
         let deadline = instant.plus(self.desk.settings.untracked_ttl);
-        self.desk.local.insert_refused(*hash, deadline, instant);
+        self.desk
+            .local
+            .insert_refused(*hash, deadline, instant, || true);
     }
 
-    /// Drops stale entries for ever.
+    /// Drops stale entries, and writes overdue refusals, for ever.
     pub async fn keep_sweeping(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.desk.local.sweep(self.clock.monotonic());
+            self.desk.catch_up().await;
             let (live, refused) = self.desk.local.len();
             self.metrics
                 .local_entries

@@ -117,6 +117,16 @@ impl From<Timestamp> for OffsetDateTime {
 pub struct Monotonic(u64);
 
 impl Monotonic {
+    /// Builds a moment from its microseconds since the clock's start, for keeping it in an atomic.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Returns the microseconds since the clock's start.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
     /// Returns this moment moved by `by`.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -21,7 +21,7 @@ use crate::{
     config::{AccessLog, Config},
     current::Current,
     endpoints::Endpoints,
-    http::{Malformed, Rejection, Reply, client_ip::TrustedProxies},
+    http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
     jws::Keys,
     listener::Connection,
     metrics::{Metrics, Outcome},
@@ -51,6 +51,7 @@ pub struct Settings {
     idle_seconds: u64,
     forward: crate::config::ForwardConfig,
     access: AccessLog,
+    cors: CorsPolicy,
 }
 
 impl Settings {
@@ -62,6 +63,7 @@ impl Settings {
             idle_seconds: config.server.idle_timeout.as_secs().max(1),
             forward: config.forward.clone(),
             access: config.log.access,
+            cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
         }
     }
 }
@@ -112,10 +114,13 @@ impl Gateway {
         match self.routes.decide(&path, &head.method)? {
             Decision::Local(endpoint) => {
                 ctx.local = true;
+                ctx.for_other_origins = endpoint.is_for_other_origins();
                 Ok(Next::Serve(endpoint, path.as_str().to_owned()))
             }
             Decision::LocalOptions(endpoint) => {
                 ctx.local = true;
+                ctx.for_other_origins = endpoint.is_for_other_origins();
+                ctx.preflight = Some(endpoint.allow());
                 Ok(Next::Answer(options(endpoint)))
             }
             Decision::MethodNotAllowed(endpoint) => {
@@ -135,6 +140,7 @@ impl Gateway {
                 Ok(Next::Forward)
             }
             Decision::Bearer(rule) => {
+                ctx.for_other_origins = true;
                 let (kind, hash) = {
                     let value = one_authorization(head)?.ok_or(Rejection::BearerRequired)?;
                     let token = BearerToken::from_authorization(value)?;
@@ -274,6 +280,12 @@ impl ProxyHttp for Gateway {
                 }
                 rejection.reply()
             }
+        };
+        let reply = if ctx.for_other_origins {
+            let headers = &session.req_header().headers;
+            self.settings.cors.apply(reply, headers, ctx.preflight)
+        } else {
+            reply
         };
         Box::pin(respond::send(session, ctx, reply)).await?;
         Ok(true)

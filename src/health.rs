@@ -62,6 +62,7 @@ pub struct Dependency {
     name: DependencyName,
     clock: Arc<dyn Clock>,
     state: Mutex<(State, Timestamp)>,
+    last_contact: Mutex<Option<Timestamp>>,
 }
 
 impl Dependency {
@@ -72,12 +73,24 @@ impl Dependency {
             name,
             clock,
             state: Mutex::new((State::Unknown, since)),
+            last_contact: Mutex::default(),
         })
     }
 
     /// Returns the state and the time since when it holds.
     pub fn state(&self) -> (State, Timestamp) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether the last contact failed: then nobody should be made to wait for the next one.
+    pub fn is_down(&self) -> bool {
+        self.state().0 == State::Down
+    }
+
+    /// Returns when a contact last succeeded.
+    pub fn last_contact(&self) -> Option<Timestamp> {
+        let last = self.last_contact.lock();
+        *last.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns which dependency this is.
@@ -87,6 +100,11 @@ impl Dependency {
 
     /// Tells that a contact succeeded.
     pub fn up(&self) {
+        let now = Some(self.clock.now());
+        *self
+            .last_contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = now;
         if self.change(State::Up) {
             tracing::info!(dependency = self.name.as_str(), "dependency is up");
         }

@@ -16,6 +16,7 @@ use crate::{
 pub mod body;
 pub mod client_ip;
 pub mod cookies;
+pub mod cors;
 mod flow;
 pub mod headers;
 mod malformed;
@@ -409,7 +410,9 @@ impl From<NoToken> for Rejection {
 impl From<Undecided> for Rejection {
     fn from(reason: Undecided) -> Self {
         match reason {
-            Undecided::StoresAway | Undecided::Lost(_) => Self::AuthUnavailable,
+            Undecided::StoresAway | Undecided::Overloaded | Undecided::Lost(_) => {
+                Self::AuthUnavailable
+            }
         }
     }
 }

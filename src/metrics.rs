@@ -4,11 +4,15 @@
 //! enums only and every combination exists from the start, so that an alert can see a zero.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 
 use crate::health::{Health, State};
+
+mod coherence;
+
+pub use coherence::{CoherenceMetrics, FlushReason};
 
 /// Upper bounds of request durations in seconds. From what a refusal costs (well under a
 /// millisecond) over an ordinary API call to a blocking workflow run of minutes.
@@ -77,6 +81,50 @@ impl<const N: usize> PerLabel<N> {
     }
 }
 
+/// What is shown of each dependency.
+#[derive(Debug)]
+struct DependencyMetrics {
+    up: IntGaugeVec,
+    last_contact: GaugeVec,
+}
+
+impl DependencyMetrics {
+    #[expect(clippy::expect_used, reason = "names and labels are constants")]
+    fn new(registry: &Registry) -> Self {
+        let up = IntGaugeVec::new(
+            Opts::new(
+                "dependency_up",
+                "Whether calls are made: 1, or 0 while the circuit breaker is open.",
+            ),
+            &["dependency"],
+        )
+        .expect("a constant name");
+        register(registry, up.clone());
+        let last_contact = GaugeVec::new(
+            Opts::new(
+                "dependency_last_contact_timestamp_seconds",
+                "When the dependency last gave a sign of life; 0: never.",
+            ),
+            &["dependency"],
+        )
+        .expect("a constant name");
+        register(registry, last_contact.clone());
+        Self { up, last_contact }
+    }
+
+    fn show(&self, health: &Health) {
+        for dependency in health.dependencies() {
+            let label = [dependency.name().as_str()];
+            let up = dependency.state().0 == State::Up;
+            self.up.with_label_values(&label).set(i64::from(up));
+            let contact = dependency.last_contact();
+            self.last_contact
+                .with_label_values(&label)
+                .set(contact.map_or(0.0, |at| at.unix_micros() as f64 / 1e6));
+        }
+    }
+}
+
 /// The process's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -84,7 +132,7 @@ pub struct Metrics {
     requests: PerLabel<4>,
     rejections: IntCounterVec,
     checks: [PerLabel<2>; 3],
-    dependency_up: IntGaugeVec,
+    dependencies: DependencyMetrics,
     /// Requests being processed at this moment.
     pub requests_in_flight: IntGauge,
     /// Time from a request's head to its end, in seconds.
@@ -97,6 +145,12 @@ pub struct Metrics {
     pub fills_lost: IntCounter,
     /// Entries of Dify's that were used without asking Postgres, since Postgres was away.
     pub unverified_entries_used: IntCounter,
+    /// Lookups that Postgres was spared, since it had as many as it may have.
+    pub postgres_lookups_shed: IntCounter,
+    /// Requests that wait for a token check.
+    pub check_waiters: IntGauge,
+    /// How local entries follow those in Redis.
+    pub coherence: CoherenceMetrics,
     /// Tokens held in the local map.
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
@@ -134,15 +188,6 @@ impl Metrics {
             "Requests refused by the gateway itself, by reason.",
             &["reason"],
         );
-        let dependency_up = IntGaugeVec::new(
-            Opts::new(
-                "dependency_up",
-                "Whether the last contact succeeded: 1, or 0.",
-            ),
-            &["dependency"],
-        )
-        .expect("a constant name");
-        register(&registry, dependency_up.clone());
         Self {
             requests: PerLabel::new(&requests, Outcome::ALL.map(Outcome::as_str)),
             checks: Tier::ALL.map(|tier| {
@@ -152,7 +197,8 @@ impl Metrics {
                 )
             }),
             rejections,
-            dependency_up,
+            dependencies: DependencyMetrics::new(&registry),
+            coherence: CoherenceMetrics::new(&registry),
             requests_in_flight: gauge(
                 &registry,
                 "requests_in_flight",
@@ -162,6 +208,7 @@ impl Metrics {
                 &registry,
                 "request_duration_seconds",
                 "Time from a request's head to its end.",
+                &DURATION_BUCKETS,
             ),
             checks_undecided: counter(
                 &registry,
@@ -182,6 +229,16 @@ impl Metrics {
                 &registry,
                 "token_cache_unverified_entries_used_total",
                 "Entries written by Dify that were used unverified while Postgres was away.",
+            ),
+            postgres_lookups_shed: counter(
+                &registry,
+                "token_postgres_lookups_shed_total",
+                "Token lookups not made, since Postgres had as many as it may have; answered 503.",
+            ),
+            check_waiters: gauge(
+                &registry,
+                "token_check_waiters",
+                "Requests that wait for a token check at this moment.",
             ),
             local_entries: gauge(
                 &registry,
@@ -231,11 +288,7 @@ impl Metrics {
 
     /// Writes everything in Prometheus's text format.
     pub fn render(&self, health: &Health) -> String {
-        for dependency in health.dependencies() {
-            self.dependency_up
-                .with_label_values(&[dependency.name().as_str()])
-                .set(i64::from(dependency.state().0 == State::Up));
-        }
+        self.dependencies.show(health);
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_default()
@@ -280,8 +333,8 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
 }
 
 #[expect(clippy::expect_used, reason = "names and buckets are constants")]
-fn histogram(registry: &Registry, name: &str, help: &str) -> Histogram {
-    let options = HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec());
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
     let histogram = Histogram::with_opts(options).expect("ascending buckets");
     register(registry, histogram.clone());
     histogram

@@ -6,11 +6,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use crate::{
-    check::{TokenChecker, entry::REFUSED, entry::Subject},
+    check::{TokenChecker, entry::Subject},
     clock::{Clock, Timestamp},
     entropy::Entropy,
-    store::{NewToken, Session, SessionOwner, SessionStore, StoreError, TokenCache},
-    token::{BearerToken, TokenHash, TokenKind},
+    store::{NewToken, Session, SessionOwner, SessionStore, StoreError},
+    token::{BearerToken, TokenKind},
 };
 
 /// Longest e-mail and issuer, in characters: the columns' width. An assertion may have more.
@@ -74,9 +74,7 @@ pub enum NotMinted {
 pub struct Mint {
     /// The rows.
     pub sessions: Arc<dyn SessionStore>,
-    /// The cache that is shared with Dify.
-    pub cache: Arc<dyn TokenCache>,
-    /// The process's own map.
+    /// What is known of tokens here and in Redis.
     pub checker: Arc<TokenChecker>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -84,8 +82,6 @@ pub struct Mint {
     pub entropy: Arc<dyn Entropy>,
     /// Life of a new token.
     pub life: Duration,
-    /// Life of the refusals that put an end to old ones in the cache.
-    pub negative_ttl: Duration,
 }
 
 impl Mint {
@@ -131,7 +127,7 @@ impl Mint {
             })
             .await?;
         if let Some(old) = written.replaced.as_ref().and_then(|replaced| replaced.hash) {
-            self.end_in_caches(&old).await?;
+            self.checker.end(&old).await?;
         }
         Ok(Minted {
             token,
@@ -168,18 +164,9 @@ impl Mint {
             return Ok(false);
         };
         if let Some(hash) = hash {
-            self.end_in_caches(&hash).await?;
+            self.checker.end(&hash).await?;
         }
         Ok(true)
-    }
-
-    /// Puts a refusal where the token's entries were: here at once, in Redis before this returns.
-    async fn end_in_caches(&self, hash: &TokenHash) -> Result<(), StoreError> {
-        self.checker.forget(hash);
-        let overwritten = self.cache.overwrite(hash, REFUSED, self.negative_ttl).await;
-        // A read that was under way may have put the old entry back in between.
-        self.checker.forget(hash);
-        overwritten
     }
 
     /// Makes a UUIDv7: ordered by time, as Dify's own ids are.

@@ -18,6 +18,7 @@ mod directory;
 pub mod embedded;
 mod flow;
 mod nonces;
+mod observer;
 pub mod postgres;
 pub mod redis;
 mod sessions;
@@ -25,6 +26,7 @@ mod sessions;
 pub use directory::{Directory, Person, Workspace};
 pub use flow::{FlowStore, FlowValue, Windows};
 pub use nonces::{Nonce, Nonces};
+pub use observer::CacheObserver;
 pub use sessions::{
     LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, Written,
 };

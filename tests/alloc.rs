@@ -62,6 +62,7 @@ fn checker_that_knows(value: &[u8]) -> TokenChecker {
             negative_ttl: TTL,
             untracked_ttl: TTL,
             deadline: Duration::from_secs(5),
+            lookups: 12,
         },
     );
     let runtime = tokio::runtime::Builder::new_current_thread()

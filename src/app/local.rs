@@ -48,12 +48,10 @@ pub(super) fn endpoints(
     } = edge;
     let mint = Arc::new(Mint {
         sessions: Arc::clone(&stores.sessions),
-        cache: Arc::clone(&stores.cache),
         checker: Arc::clone(checker),
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
         life: DAY * u32::from(config.tokens.ttl_days),
-        negative_ttl: config.token_cache.negative_ttl,
     });
     let limiter = RateLimiter::new(
         Arc::clone(&stores.windows),

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,10 @@ pub const REFUSED: &[u8] = b"invalid";
 /// The mark of entries that this gateway (or another) wrote under a lease.
 const OWN_MARK: &str = "gateway";
 
+/// The last of this many parts of an entry's life is when a hit has it refreshed
+/// (`design/coherence.md`, rule 8).
+const REFRESH_SHARE: u32 = 10;
+
 /// A token as a row or a cache entry describes it; whether it is live is the reader's to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenContext {
@@ -41,6 +45,13 @@ pub struct TokenContext {
     pub client_id: Option<Arc<str>>,
     /// When the token ends; absent in entries of older writers.
     pub expires_at: Option<Timestamp>,
+}
+
+impl TokenContext {
+    /// Tells whether the token itself is past its end.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
 }
 
 /// Who a token speaks for.
@@ -302,45 +313,69 @@ impl ClientIds {
 pub struct Entry {
     /// What the token is.
     pub context: TokenContext,
-    /// Until when the entry may be used, however long the token lives.
-    pub deadline: Monotonic,
+    /// Until when the entry may be used, in microseconds; only ever brought forward.
+    deadline: AtomicU64,
+    /// From when on a hit asks for a successor, so that nobody has to wait for one.
+    refresh_at: Monotonic,
     /// The signed identity for the upstream, made at first use.
     pub identity: OnceLock<Box<SignedIdentity>>,
     used: AtomicBool,
+    refreshed: AtomicBool,
 }
 
 impl Entry {
-    /// Builds an entry that may be used until `deadline`.
+    /// Builds an entry that may be used until `deadline`, however long the token lives.
     pub const fn new(context: TokenContext, deadline: Monotonic) -> Self {
         Self {
             context,
-            deadline,
+            deadline: AtomicU64::new(deadline.as_micros()),
+            refresh_at: deadline,
             identity: OnceLock::new(),
             used: AtomicBool::new(false),
+            refreshed: AtomicBool::new(false),
         }
     }
 
-    /// Brings the deadline forward to the token's own end, so that a hit has one thing to compare.
+    /// Prepares the entry for the map: brings its deadline forward to the token's own end, so that
+    /// a hit has one thing to compare, and says when a successor is due.
     ///
     /// Both ends are then on the clock that only goes forward: a step of the wall clock, in the
     /// minute that an entry lives at most, neither kills a token nor revives one.
     #[must_use]
-    pub fn ending_with_token(mut self, now: Timestamp, instant: Monotonic) -> Self {
+    pub fn for_keeping(mut self, now: Timestamp, instant: Monotonic) -> Self {
+        let deadline = self.deadline();
+        let life = deadline.since(instant);
+        self.refresh_at = instant.plus(life - life / REFRESH_SHARE);
         if let Some(end) = self.context.expires_at {
-            self.deadline = self.deadline.min(instant.plus(now.until(end)));
+            let end = instant.plus(now.until(end));
+            if end <= deadline {
+                self.shorten(end);
+                // There is no successor.
+                self.refresh_at = end;
+            }
         }
         self
+    }
+
+    /// Returns until when the entry may be used.
+    pub fn deadline(&self) -> Monotonic {
+        Monotonic::from_micros(self.deadline.load(Ordering::Relaxed))
+    }
+
+    /// Ends the entry at `end` at the latest.
+    pub fn shorten(&self, end: Monotonic) {
+        self.deadline.fetch_min(end.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Tells, once, that the entry is near its end and a successor should be looked for.
+    pub fn is_refresh_due(&self, instant: Monotonic) -> bool {
+        instant >= self.refresh_at && !self.refreshed.swap(true, Ordering::Relaxed)
     }
 
     /// Tells whether this is the first time that the entry lets a request through. A hit only
     /// loads: many threads at once write nothing.
     pub fn is_first_use(&self) -> bool {
         !self.used.load(Ordering::Relaxed) && !self.used.swap(true, Ordering::Relaxed)
-    }
-
-    /// Tells whether the token itself is past its end.
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.context.expires_at.is_some_and(|at| at <= now)
     }
 }
 

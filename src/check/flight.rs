@@ -6,6 +6,7 @@
 use std::{future::Future, hash::RandomState, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, Entry};
+use prometheus::IntGauge;
 use tokio::{sync::watch, time::timeout};
 
 use crate::token::TokenHash;
@@ -31,19 +32,21 @@ pub enum Lost {
 /// Every flight's sender, from which those who join subscribe.
 type Board<T> = Arc<DashMap<TokenHash, Arc<watch::Sender<Option<T>>>, RandomState>>;
 
-/// The flights under way.
-#[derive(Debug)]
+/// The flights under way; clones share them.
+#[derive(Clone, Debug)]
 pub(super) struct Flights<T> {
     running: Board<T>,
     deadline: Duration,
+    waiters: IntGauge,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// Builds a board on which every wait ends after `deadline`.
-    pub(super) fn new(deadline: Duration) -> Self {
+    /// Builds a board on which every wait ends after `deadline`; `waiters` shows how many wait.
+    pub(super) fn new(deadline: Duration, waiters: IntGauge) -> Self {
         Self {
             running: Arc::default(),
             deadline,
+            waiters,
         }
     }
 
@@ -83,11 +86,28 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                 receiver
             }
         };
+        let _waiting = Waiting::new(&self.waiters);
         match timeout(self.deadline, outcome.wait_for(Option::is_some)).await {
             Ok(Ok(landed)) => landed.clone().ok_or(Lost::Broken),
             Ok(Err(_)) => Err(Lost::Broken),
             Err(_) => Err(Lost::TimedOut),
         }
+    }
+}
+
+/// One who waits, for as long as they do.
+struct Waiting<'a>(&'a IntGauge);
+
+impl<'a> Waiting<'a> {
+    fn new(waiters: &'a IntGauge) -> Self {
+        waiters.inc();
+        Self(waiters)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -111,9 +131,13 @@ mod tests {
 
     const HASH: TokenHash = TokenHash::from_digest([7; 32]);
 
+    fn flights<T: Clone + Send + Sync + 'static>(deadline: Duration) -> Flights<T> {
+        Flights::new(deadline, IntGauge::new("waiters", "waiters").unwrap())
+    }
+
     #[tokio::test]
     async fn those_who_come_together_share_one_flight() {
-        let flights = Arc::new(Flights::new(Duration::from_secs(5)));
+        let flights = Arc::new(flights(Duration::from_secs(5)));
         let started = Arc::new(AtomicUsize::new(0));
         let (open, gate) = watch::channel(false);
 
@@ -140,11 +164,12 @@ mod tests {
         }
         assert_eq!(started.load(Ordering::SeqCst), 1);
         assert!(flights.running.is_empty());
+        assert_eq!(flights.waiters.get(), 0);
     }
 
     #[tokio::test]
     async fn a_client_that_leaves_takes_nothing_down() {
-        let flights = Flights::new(Duration::from_secs(5));
+        let flights = flights(Duration::from_secs(5));
         let (open, mut gate) = watch::channel(false);
         let landed = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&landed);
@@ -162,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_strands_nobody() {
-        let flights = Flights::<()>::new(Duration::from_secs(5));
+        let flights = flights::<()>(Duration::from_secs(5));
         let lost = flights.join(HASH, || async { panic!("on purpose") }).await;
         assert_eq!(lost, Err(Lost::Broken));
         assert_eq!(flights.join(HASH, || async {}).await, Ok(()));
@@ -170,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flight_that_hangs_ends_with_its_deadline() {
-        let flights = Flights::<()>::new(Duration::from_secs(5));
+        let flights = flights::<()>(Duration::from_secs(5));
         let lost = flights.join(HASH, std::future::pending).await;
         assert!(matches!(lost, Err(Lost::TimedOut | Lost::Broken)));
         tokio::task::yield_now().await;

@@ -55,7 +55,7 @@ impl LocalCache {
     /// The deadline is looked at on every hit; it is never later than the token's own end.
     pub(super) fn look_up(&self, hash: &TokenHash, instant: Monotonic) -> Hit {
         if let Some(entry) = self.live.map.get(hash) {
-            if instant < entry.deadline {
+            if instant < entry.deadline() {
                 return Hit::Live(Arc::clone(&entry));
             }
             return Hit::Miss;
@@ -79,19 +79,45 @@ impl LocalCache {
     ) {
         self.refused.remove(&hash);
         self.live
-            .insert(hash, entry, |entry| entry.deadline > instant, still_true);
+            .insert(hash, entry, |entry| entry.deadline() > instant, still_true);
     }
 
-    /// Keeps a refusal until `deadline`.
-    pub(super) fn insert_refused(&self, hash: TokenHash, deadline: Monotonic, instant: Monotonic) {
+    /// Keeps a refusal until `deadline` if `still_true`; the token is no longer live either way.
+    pub(super) fn insert_refused(
+        &self,
+        hash: TokenHash,
+        deadline: Monotonic,
+        instant: Monotonic,
+        still_true: impl FnOnce() -> bool,
+    ) {
         self.live.remove(&hash);
         self.refused
-            .insert(hash, deadline, |deadline| *deadline > instant, || true);
+            .insert(hash, deadline, |deadline| *deadline > instant, still_true);
+    }
+
+    /// Forgets what is known about a token.
+    pub(super) fn remove(&self, hash: &TokenHash) {
+        self.live.remove(hash);
+        self.refused.remove(hash);
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.live.retain(|_, _| false);
+        self.refused.retain(|_, _| false);
+    }
+
+    /// Ends every live entry at `end` at the latest. Refusals stay: they keep nobody in.
+    pub(super) fn shorten(&self, end: Monotonic, instant: Monotonic) {
+        self.live.retain(|_, entry| {
+            entry.shorten(end);
+            entry.deadline() > instant
+        });
     }
 
     /// Forgets all that is past its deadline.
     pub(super) fn sweep(&self, instant: Monotonic) {
-        self.live.retain(|_, entry| entry.deadline > instant);
+        self.live.retain(|_, entry| entry.deadline() > instant);
         self.refused.retain(|_, deadline| *deadline > instant);
     }
 
@@ -240,7 +266,7 @@ mod tests {
     fn a_refusal_replaces_a_live_entry_and_the_other_way_round() {
         let cache = LocalCache::new(10);
         cache.insert_live(hash(1), entry(at(5)), at(0), || true);
-        cache.insert_refused(hash(1), at(5), at(0));
+        cache.insert_refused(hash(1), at(5), at(0), || true);
         assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Refused));
         cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Live(_)));
@@ -259,7 +285,7 @@ mod tests {
         let cache = LocalCache::new(10);
         cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         cache.insert_live(hash(2), entry(at(9)), at(0), || true);
-        cache.insert_refused(hash(3), at(5), at(0));
+        cache.insert_refused(hash(3), at(5), at(0), || true);
         cache.sweep(at(5));
         assert_eq!(cache.len(), (1, 0));
     }
@@ -269,7 +295,7 @@ mod tests {
         let cache = LocalCache::new(10);
         cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         for n in 2..2 * REFUSAL_CAPACITY as u64 {
-            cache.insert_refused(hash(n), at(5), at(0));
+            cache.insert_refused(hash(n), at(5), at(0), || true);
         }
         assert!(cache.len().1 <= REFUSAL_CAPACITY);
         assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Live(_)));

@@ -1,25 +1,29 @@
-//! What happens when the local map does not know a token.
+//! What happens when the local map does not know a token, or knows it for not much longer.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Desk, Finding, Undecided, Verdict,
-    entry::{Cached, Entry, Judgement, REFUSED, TokenContext},
-    generation::Generation,
+    Desk, Finding, Undecided,
+    coherence::Asked,
+    entry::{Cached, REFUSED, TokenContext},
+    keep::refused,
+    truth::{Truth, invariant_broken},
 };
 use crate::{
-    audit::AuditEvent,
-    clock::{Clock, Monotonic},
+    clock::{Clock, Timestamp},
     entropy::Entropy,
-    health::Chain,
     metrics::{Metrics, Tier},
-    store::{CachedValue, StoreError, TokenCache, TokenStore},
+    store::{CachedValue, TokenCache, TokenStore},
     token::{TokenHash, TokenKind},
 };
 
 /// Life of a lease: longer than any lookup may take, short enough that a process which dies with
 /// one delays nobody's caching for long.
 const LEASE_TTL: Duration = Duration::from_secs(5);
+
+/// An entry of ours in Redis that has less than this part of its life left is written anew when
+/// somebody asks ahead of its end.
+const RENEWAL_SHARE: u32 = 8;
 
 /// The checker's collaborators.
 #[derive(Clone, Debug)]
@@ -49,15 +53,8 @@ pub struct Settings {
     pub untracked_ttl: Duration,
     /// Longest time that one check may take, all stores together.
     pub deadline: Duration,
-}
-
-/// What the truth says about a token.
-enum Truth {
-    Live(TokenContext),
-    /// Unknown, revoked, blocked or inconsistent.
-    Refused,
-    /// Past its end; the row has been revoked and the refusal published on the way.
-    Expired,
+    /// Most lookups in Postgres at a time, at least 1.
+    pub lookups: usize,
 }
 
 impl Desk {
@@ -67,36 +64,82 @@ impl Desk {
         kind: TokenKind,
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
-        let asked = self.stores.clock.monotonic();
-        let generation = self.generations.of(&hash);
+        let asked = self.about_to_ask(&hash);
+        let Ok(found) = self.stores.cache.read(&hash).await else {
+            return self.resolve_without_redis(kind, hash).await;
+        };
+        match found {
+            Some(value) => self.judge(kind, hash, value, &asked).await,
+            None => self.fill(kind, hash, None).await,
+        }
+    }
+
+    /// Finds a successor for a local entry that is near its end (`design/coherence.md`, rule 8).
+    ///
+    /// Where the entry in Redis nears its end as well it is written anew. It needs no lease: it
+    /// is one itself. A revocation that the lookup did not see deletes or overwrites it, and then
+    /// it is no longer the value that is replaced.
+    pub(super) async fn refresh(
+        &self,
+        kind: TokenKind,
+        hash: TokenHash,
+    ) -> Result<Finding, Undecided> {
+        self.stores.metrics.coherence.refreshes.inc();
+        let asked = self.about_to_ask(&hash);
         let Ok(found) = self.stores.cache.read(&hash).await else {
             return self.resolve_without_redis(kind, hash).await;
         };
         let Some(value) = found else {
             return self.fill(kind, hash, None).await;
         };
+        let ending = self.settings.positive_ttl / RENEWAL_SHARE;
+        let own = matches!(
+            Cached::parse(&value.bytes, &self.clients),
+            Cached::Live { own: true, .. }
+        );
+        if !own || value.remaining.is_none_or(|remaining| remaining > ending) {
+            return self.judge(kind, hash, value, &asked).await;
+        }
+        match self.ask(kind, &hash).await? {
+            Truth::Live(context) => self.settle(kind, hash, &value.bytes, context).await,
+            Truth::Refused => {
+                let _ = self.publish_refusal(&hash).await;
+                Ok(refused(Tier::Postgres))
+            }
+            Truth::Expired => Ok(refused(Tier::Postgres)),
+        }
+    }
+
+    /// Judges what stands in Redis.
+    async fn judge(
+        &self,
+        kind: TokenKind,
+        hash: TokenHash,
+        value: CachedValue,
+        asked: &Asked,
+    ) -> Result<Finding, Undecided> {
         let CachedValue { bytes, remaining } = value;
         let Some(remaining) = remaining else {
             // A key that never ends is nobody's cache entry.
             return self.fill(kind, hash, Some(&bytes)).await;
         };
-        let deadline = self.deadline(asked, remaining);
         match Cached::parse(&bytes, &self.clients) {
             Cached::Refused => {
-                self.keep_refusal(hash, deadline);
+                let deadline = self.until(asked, remaining);
+                Ok(self.keep_refusal(hash, asked, deadline, Tier::Redis))
+            }
+            Cached::Live { context, .. } if context.subject.kind() != kind => {
+                invariant_broken(context.token_id);
                 Ok(refused(Tier::Redis))
             }
-            Cached::Live { context, own } => {
-                let entry = Entry::new(context, deadline);
-                if entry.context.subject.kind() != kind {
-                    invariant_broken(entry.context.token_id);
-                    return Ok(refused(Tier::Redis));
-                }
-                let current = !entry.is_expired(self.stores.clock.now());
-                if own && current {
-                    return Ok(self.keep(hash, entry, generation, Tier::Redis));
-                }
-                self.verify(kind, hash, entry, generation).await
+            Cached::Live { context, own: true }
+                if !context.is_expired(self.now()) && !asked.doubts(remaining) =>
+            {
+                let deadline = self.until(asked, remaining);
+                Ok(self.keep(hash, context, asked, deadline, Tier::Redis))
+            }
+            Cached::Live { context, .. } => {
+                self.verify(kind, hash, context, remaining, asked).await
             }
             Cached::Leased => self.fill(kind, hash, None).await,
             Cached::Unusable => self.fill(kind, hash, Some(&bytes)).await,
@@ -104,29 +147,35 @@ impl Desk {
     }
 
     /// Asks the truth about an entry that cannot be taken at its word: Dify wrote it, whose own
-    /// fill can lose a race against a revocation, or the token's time is over.
+    /// fill can lose a race against a revocation; or it may be older than the connection to
+    /// Redis; or the token's time is over.
     async fn verify(
         &self,
         kind: TokenKind,
         hash: TokenHash,
-        entry: Entry,
-        generation: Generation,
+        context: TokenContext,
+        remaining: Duration,
+        asked: &Asked,
     ) -> Result<Finding, Undecided> {
+        self.stores.metrics.coherence.entries_verified.inc();
         match self.ask(kind, &hash).await {
             Ok(Truth::Live(context)) => {
-                let entry = Entry::new(context, entry.deadline);
-                Ok(self.keep(hash, entry, generation, Tier::Postgres))
+                let deadline = self.until(asked, remaining);
+                Ok(self.keep(hash, context, asked, deadline, Tier::Postgres))
             }
             Ok(Truth::Refused) => {
-                self.publish_refusal(&hash).await;
+                let _ = self.publish_refusal(&hash).await;
                 Ok(refused(Tier::Postgres))
             }
             Ok(Truth::Expired) => Ok(refused(Tier::Postgres)),
             // A token past its end needs no store to be refused.
-            Err(_) if entry.is_expired(self.stores.clock.now()) => Ok(refused(Tier::Redis)),
-            Err(_) => {
+            Err(_) if context.is_expired(self.now()) => Ok(refused(Tier::Redis)),
+            // Postgres is there: nobody should be able to keep it from being asked.
+            Err(error @ (Undecided::Overloaded | Undecided::Lost(_))) => Err(error),
+            Err(Undecided::StoresAway) => {
                 self.stores.metrics.unverified_entries_used.inc();
-                Ok(self.keep(hash, entry, generation, Tier::Redis))
+                let deadline = self.until_unwatched(asked, remaining);
+                Ok(self.keep(hash, context, asked, deadline, Tier::Redis))
             }
         }
     }
@@ -139,10 +188,10 @@ impl Desk {
         expected: Option<&[u8]>,
     ) -> Result<Finding, Undecided> {
         if self.refusals.is_exceeded(self.stores.clock.monotonic()) {
-            let asked = self.stores.clock.monotonic();
+            let asked = self.about_to_ask(&hash);
             if !matches!(self.ask(kind, &hash).await?, Truth::Live(_)) {
-                self.keep_refusal(hash, self.deadline(asked, self.settings.negative_ttl));
-                return Ok(refused(Tier::Postgres));
+                let deadline = self.until_unwatched(&asked, self.settings.negative_ttl);
+                return Ok(self.keep_refusal(hash, &asked, deadline, Tier::Postgres));
             }
         }
         let lease = Cached::write_lease(&*self.stores.entropy);
@@ -164,54 +213,65 @@ impl Desk {
         kind: TokenKind,
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
-        let truth = self.ask(kind, &hash).await?;
-        let (value, ttl) = match &truth {
-            Truth::Live(context) => (Cached::write(context), self.settings.positive_ttl),
+        match self.ask(kind, &hash).await? {
+            Truth::Live(context) => self.settle(kind, hash, lease, context).await,
             Truth::Refused => {
                 self.refusals.count(self.stores.clock.monotonic());
-                (REFUSED.to_vec(), self.settings.negative_ttl)
+                let ttl = self.settings.negative_ttl;
+                let settled = self.stores.cache.settle(&hash, lease, REFUSED, ttl).await;
+                match settled {
+                    Ok(true) => Ok(self.read_back(hash, Truth::Refused).await),
+                    Ok(false) => self.ask_again(kind, &hash).await,
+                    Err(_) => Ok(self.unkept(Truth::Refused)),
+                }
             }
             // The lease is gone already: a refusal stands in its place.
-            Truth::Expired => return Ok(self.read_back(hash, truth).await),
-        };
-        let settled = self.stores.cache.settle(&hash, lease, &value, ttl).await;
-        match settled {
-            Ok(true) => Ok(self.read_back(hash, truth).await),
-            // Something happened to the token meanwhile: ask again, and keep nothing.
-            Ok(false) => {
-                self.stores.metrics.fills_lost.inc();
-                let truth = self.ask(kind, &hash).await?;
-                Ok(self.unkept(truth))
-            }
-            Err(_) => Ok(self.unkept(truth)),
+            Truth::Expired => Ok(self.read_back(hash, Truth::Expired).await),
         }
+    }
+
+    /// Puts a live entry in the place of exactly `standing`, and keeps what then stands there.
+    async fn settle(
+        &self,
+        kind: TokenKind,
+        hash: TokenHash,
+        standing: &[u8],
+        context: TokenContext,
+    ) -> Result<Finding, Undecided> {
+        let value = Cached::write(&context);
+        let ttl = self.settings.positive_ttl;
+        match self.stores.cache.settle(&hash, standing, &value, ttl).await {
+            Ok(true) => Ok(self.read_back(hash, Truth::Live(context)).await),
+            Ok(false) => self.ask_again(kind, &hash).await,
+            Err(_) => Ok(self.unkept(Truth::Live(context))),
+        }
+    }
+
+    /// Something happened to the token meanwhile: asks again, and keeps nothing.
+    async fn ask_again(&self, kind: TokenKind, hash: &TokenHash) -> Result<Finding, Undecided> {
+        self.stores.metrics.fills_lost.inc();
+        let truth = self.ask(kind, hash).await?;
+        Ok(self.unkept(truth))
     }
 
     /// Puts into the local map what now stands in Redis, and answers from the row.
     async fn read_back(&self, hash: TokenHash, truth: Truth) -> Finding {
-        let asked = self.stores.clock.monotonic();
-        let generation = self.generations.of(&hash);
+        let asked = self.about_to_ask(&hash);
         let read = self.stores.cache.read(&hash).await;
-        let standing = match &read {
-            Ok(Some(CachedValue {
-                bytes,
-                remaining: Some(remaining),
-            })) => Some((
-                Cached::parse(bytes, &self.clients),
-                self.deadline(asked, *remaining),
-            )),
-            _ => None,
+        let Ok(Some(CachedValue {
+            bytes,
+            remaining: Some(remaining),
+        })) = read
+        else {
+            return self.unkept(truth);
         };
-        match (truth, standing) {
-            (Truth::Live(context), Some((Cached::Live { own: true, .. }, deadline))) => self.keep(
-                hash,
-                Entry::new(context, deadline),
-                generation,
-                Tier::Postgres,
-            ),
-            (Truth::Refused | Truth::Expired, Some((Cached::Refused, deadline))) => {
-                self.keep_refusal(hash, deadline);
-                refused(Tier::Postgres)
+        let deadline = self.until(&asked, remaining);
+        match (truth, Cached::parse(&bytes, &self.clients)) {
+            (Truth::Live(context), Cached::Live { own: true, .. }) => {
+                self.keep(hash, context, &asked, deadline, Tier::Postgres)
+            }
+            (Truth::Refused | Truth::Expired, Cached::Refused) => {
+                self.keep_refusal(hash, &asked, deadline, Tier::Postgres)
             }
             (truth, _) => self.unkept(truth),
         }
@@ -223,24 +283,23 @@ impl Desk {
         kind: TokenKind,
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
-        let asked = self.stores.clock.monotonic();
-        let generation = self.generations.of(&hash);
+        let asked = self.about_to_ask(&hash);
         if let Ok(Some(CachedValue {
             bytes,
             remaining: Some(remaining),
         })) = self.stores.cache.read(&hash).await
         {
-            let deadline = self.deadline(asked, remaining);
+            let deadline = self.until(&asked, remaining);
             match Cached::parse(&bytes, &self.clients) {
                 Cached::Refused => {
-                    self.keep_refusal(hash, deadline);
-                    return Ok(refused(Tier::Redis));
+                    return Ok(self.keep_refusal(hash, &asked, deadline, Tier::Redis));
                 }
-                Cached::Live { context, own: true } if context.subject.kind() == kind => {
-                    let entry = Entry::new(context, deadline);
-                    if !entry.is_expired(self.stores.clock.now()) {
-                        return Ok(self.keep(hash, entry, generation, Tier::Redis));
-                    }
+                Cached::Live { context, own: true }
+                    if context.subject.kind() == kind
+                        && !context.is_expired(self.now())
+                        && !asked.doubts(remaining) =>
+                {
+                    return Ok(self.keep(hash, context, &asked, deadline, Tier::Redis));
                 }
                 Cached::Live { .. } | Cached::Leased | Cached::Unusable => {}
             }
@@ -256,134 +315,18 @@ impl Desk {
         kind: TokenKind,
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
-        let asked = self.stores.clock.monotonic();
-        let generation = self.generations.of(&hash);
+        let asked = self.about_to_ask(&hash);
         let truth = self.ask(kind, &hash).await?;
-        let deadline = self.deadline(asked, self.settings.negative_ttl);
+        let deadline = self.until_unwatched(&asked, self.settings.negative_ttl);
         Ok(match truth {
-            Truth::Live(context) => self.keep(
-                hash,
-                Entry::new(context, deadline),
-                generation,
-                Tier::Postgres,
-            ),
+            Truth::Live(context) => self.keep(hash, context, &asked, deadline, Tier::Postgres),
             Truth::Refused | Truth::Expired => {
-                self.keep_refusal(hash, deadline);
-                refused(Tier::Postgres)
+                self.keep_refusal(hash, &asked, deadline, Tier::Postgres)
             }
         })
     }
 
-    /// Asks Postgres. Hard expiry happens here, once, by whoever finds the row first.
-    async fn ask(&self, kind: TokenKind, hash: &TokenHash) -> Result<Truth, Undecided> {
-        self.stores.metrics.postgres_lookups.inc();
-        let found = self.stores.tokens.find_by_hash(hash).await;
-        let record = match found {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Truth::Refused),
-            Err(error) => {
-                tracing::debug!(error = %Chain(&error), "token lookup failed");
-                if matches!(error, StoreError::Rejected { .. })
-                    && self.complaints.is_due(self.stores.clock.monotonic())
-                {
-                    tracing::error!(
-                        error = %Chain(&error),
-                        "postgres refused the token lookup; `difygate check --connect` says what is missing"
-                    );
-                }
-                return Err(Undecided::StoresAway);
-            }
-        };
-        match Judgement::of(&record, kind, &self.clients) {
-            Judgement::Live(context) => Ok(Truth::Live(context)),
-            Judgement::Blocked => Ok(Truth::Refused),
-            Judgement::Inconsistent => {
-                invariant_broken(record.id);
-                Ok(Truth::Refused)
-            }
-            Judgement::Expired => {
-                match self.stores.tokens.expire(record.id, hash).await {
-                    Ok(true) => {
-                        AuditEvent::TokenExpired {
-                            token_id: record.id,
-                        }
-                        .emit();
-                        self.publish_refusal(hash).await;
-                    }
-                    Ok(false) => {}
-                    // The row stays; the next lookup tries again. The answer is the same.
-                    Err(error) => tracing::warn!(
-                        token_id = %record.id,
-                        error = %Chain(&error),
-                        "an expired token could not be revoked yet"
-                    ),
-                }
-                Ok(Truth::Expired)
-            }
-        }
+    fn now(&self) -> Timestamp {
+        self.stores.clock.now()
     }
-
-    /// Puts a refusal in Redis whatever stands there: the truth has said so, and a token that is
-    /// gone never comes back.
-    async fn publish_refusal(&self, hash: &TokenHash) {
-        self.generations.advance(hash);
-        let overwritten = self
-            .stores
-            .cache
-            .overwrite(hash, REFUSED, self.settings.negative_ttl)
-            .await;
-        if let Err(error) = overwritten {
-            tracing::debug!(error = %Chain(&error), "a refusal could not be cached");
-        }
-    }
-
-    fn keep(&self, hash: TokenHash, entry: Entry, generation: Generation, tier: Tier) -> Finding {
-        let instant = self.stores.clock.monotonic();
-        let entry = Arc::new(entry.ending_with_token(self.stores.clock.now(), instant));
-        self.local
-            .insert_live(hash, Arc::clone(&entry), instant, || {
-                self.generations.of(&hash) == generation
-            });
-        Finding {
-            verdict: Verdict::Live(entry),
-            tier,
-        }
-    }
-
-    fn keep_refusal(&self, hash: TokenHash, deadline: Monotonic) {
-        let instant = self.stores.clock.monotonic();
-        self.local.insert_refused(hash, deadline, instant);
-    }
-
-    /// Answers without keeping: the entry is good for this one moment.
-    fn unkept(&self, truth: Truth) -> Finding {
-        match truth {
-            Truth::Live(context) => Finding {
-                verdict: Verdict::Live(Arc::new(Entry::new(context, Monotonic::default()))),
-                tier: Tier::Postgres,
-            },
-            Truth::Refused | Truth::Expired => refused(Tier::Postgres),
-        }
-    }
-
-    /// Returns how long an entry may be used that was asked for at `asked` and stays in Redis for
-    /// `remaining`.
-    fn deadline(&self, asked: Monotonic, remaining: Duration) -> Monotonic {
-        asked.plus(remaining.min(self.settings.untracked_ttl))
-    }
-}
-
-const fn refused(tier: Tier) -> Finding {
-    Finding {
-        verdict: Verdict::Refused,
-        tier,
-    }
-}
-
-fn invariant_broken(token_id: uuid::Uuid) {
-    tracing::error!(
-        code = "internal_state_invariant",
-        %token_id,
-        "a token's row and its prefix contradict each other; the token is refused"
-    );
 }

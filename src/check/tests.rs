@@ -22,6 +22,8 @@ const TOKEN: &[u8] = b"dfoa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE";
 const ID: Uuid = Uuid::from_u128(3);
 const AWAY: StoreError = StoreError::TimedOut { store: "test" };
 
+mod following;
+
 type Interruption = Box<dyn FnOnce() + Send>;
 
 /// A table that can be away, and in whose answers something can come between.
@@ -148,6 +150,10 @@ struct World {
 impl World {
     /// A world with one live token, whose local entries live for `untracked_ttl`.
     fn new(untracked_ttl: Duration) -> Self {
+        Self::with_lookups(untracked_ttl, 12)
+    }
+
+    fn with_lookups(untracked_ttl: Duration, lookups: usize) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(1_780_000_000)));
         let tokens = Arc::new(Tokens::default());
         let table = EmbeddedTokens::new(Arc::clone(&clock) as Arc<dyn Clock>);
@@ -183,6 +189,7 @@ impl World {
             negative_ttl: Duration::from_secs(10),
             untracked_ttl,
             deadline: Duration::from_secs(2),
+            lookups,
         };
         let checker = TokenChecker::new(stores, settings);
         Self {
@@ -319,7 +326,7 @@ async fn an_invalidation_that_overtakes_a_read_keeps_its_answer_out_of_the_map()
         .sweep(world.clock.monotonic().plus(LONG));
     let desk = Arc::clone(&world.checker.desk);
     *world.cache.after_read.lock().unwrap() = Some(Box::new(move || {
-        desk.generations.advance(&hash());
+        desk.coherence.changed(&hash());
     }));
 
     assert_eq!(world.check().await, Ok(true));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Problem;
 use super::parse::{Parsed, duration, integer, list, text, word};
 use super::postgres::{Form, url};
 use super::reader::Reader;
@@ -17,9 +18,10 @@ pub struct RedisConfig {
     pub key_prefix: String,
     /// Longest wait for an answer, up to 10 seconds; past it the gateway does without.
     pub timeout: Duration,
-    /// Sentinels as `host:port`; empty: a single server. Not in force yet.
-    pub sentinels: Vec<String>,
-    /// Name of the master the sentinels watch. Not in force yet.
+    /// Sentinels, asked for the master; empty: none. Only user, password and database of `target`
+    /// apply then.
+    pub sentinels: Vec<NodeAddress>,
+    /// Name of the master the sentinels watch; set exactly where there are sentinels.
     pub service_name: Option<String>,
     /// Nodes of a cluster, asked for the others; empty: no cluster. Only user and password of
     /// `target` apply then.
@@ -61,9 +63,30 @@ impl RedisConfig {
         let key_prefix = reader.value("redis.key_prefix", text);
         let timeouts = Duration::from_millis(1)..=Duration::from_secs(10);
         let timeout = reader.value("redis.timeout", duration(timeouts));
-        let sentinels = reader.value("redis.sentinels", list(word));
-        let service_name = reader.optional("redis.service_name", word);
+        let sentinels = reader.value("redis.sentinels", list(node));
+        // Dify's own variables may name a service where no sentinels are in use.
+        let service_name = reader
+            .optional("redis.service_name", word)
+            .filter(|_| !sentinels.is_empty());
         let cluster_nodes = reader.value("redis.cluster_nodes", list(node));
+        if !sentinels.is_empty() && !reader.is_set("redis.service_name") {
+            reader.missing(
+                "redis.service_name",
+                "name the master that redis.sentinels watch, as in their `sentinel monitor` line",
+            );
+        }
+        if !sentinels.is_empty() && !cluster_nodes.is_empty() {
+            let origin = reader.origin("redis.cluster_nodes");
+            reader.problem(Problem {
+                key: "redis.cluster_nodes".to_owned(),
+                origin,
+                got: None,
+                need: "no nodes beside redis.sentinels".to_owned(),
+                remedy: Some(
+                    "a redis is watched by sentinels or is a cluster: keep one".to_owned(),
+                ),
+            });
+        }
         Some(Self {
             target: target?,
             key_prefix,

@@ -25,7 +25,7 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections from trusted proxies begin with a PROXY header. Not in force yet.
     pub proxy_protocol: bool,
-    /// Origins answered in CORS preflights, as browsers spell them, or `*`. Not in force yet.
+    /// Origins whose pages may call what bearer tokens guard, as browsers spell them, or `*`.
     pub cors_allow_origins: Vec<String>,
     /// Longest a client may take to send its request head, from its first byte on; up to 5 minutes.
     pub request_header_timeout: Duration,

@@ -25,7 +25,7 @@ pub struct TokenCacheConfig {
     pub positive_ttl: Duration,
     /// How long a bad token is remembered; whole seconds, 1 to 60.
     pub negative_ttl: Duration,
-    /// How the gateway hears of a revocation elsewhere. Not in force yet.
+    /// How the gateway hears of a revocation elsewhere.
     pub coherence: Coherence,
     /// How long an entry is believed while Redis does not report changes; 0 to 60 seconds.
     pub untracked_ttl: Duration,
@@ -36,7 +36,7 @@ pub struct TokenCacheConfig {
 pub enum Coherence {
     /// Redis reports changed keys.
     Tracking,
-    /// Entries age out.
+    /// It does not: entries live `untracked_ttl` at most.
     Ttl,
 }
 

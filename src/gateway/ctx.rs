@@ -109,6 +109,10 @@ pub struct Ctx {
     pub guarded: bool,
     /// Whether the path belongs to a local endpoint.
     pub local: bool,
+    /// Whether pages of other origins may be allowed to read an answer of the gateway's own.
+    pub for_other_origins: bool,
+    /// The methods of the local endpoint that OPTIONS was sent to.
+    pub preflight: Option<&'static str>,
     /// Where the request goes on to.
     pub backend: Option<Arc<Backend>>,
     /// How many addresses of that upstream could not be connected to.
@@ -132,6 +136,8 @@ impl Ctx {
             principal: None,
             guarded: false,
             local: false,
+            for_other_origins: false,
+            preflight: None,
             backend: None,
             failed_connects: 0,
             outcome: None,

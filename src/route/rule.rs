@@ -116,6 +116,21 @@ impl LocalEndpoint {
         }
     }
 
+    /// Tells whether pages of other origins may ask: where a bearer token decides, or nothing does.
+    /// What cookies decide about is for pages of the same origin.
+    pub const fn is_for_other_origins(self) -> bool {
+        matches!(
+            self,
+            Self::DeviceCode
+                | Self::DeviceToken
+                | Self::DeviceLookup
+                | Self::Account
+                | Self::Sessions
+                | Self::RevokeSelf
+                | Self::RevokeSession
+        )
+    }
+
     /// Tells whether `method` is one that the endpoint answers.
     pub fn serves(self, method: &http::Method) -> bool {
         *method == self.method()

@@ -1,11 +1,22 @@
 //! The truth in Postgres. This module and its children are the only ones that know SQL.
 
-use std::{fmt, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_postgres::{
     NoTls, Row,
     error::SqlState,
@@ -33,6 +44,16 @@ pub use tokens::PgTokenStore;
 /// How often Postgres is asked for a sign of life.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A probe gets this part of `postgres.timeout`, so that a server that hangs is found out before
+/// the statements that it keeps waiting are given up …
+const PROBE_SHARE: u32 = 4;
+
+/// … but at least this much, unless the timeout itself is shorter: a new connection may be needed.
+const LEAST_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How often while it gave none: every second without it is one of 503s.
+const PROBE_INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
+
 /// How long a connection may be silent before the kernel asks the other side; the default of two
 /// hours would keep half-dead connections in the pool.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -46,10 +67,18 @@ const STORE: &str = "postgres";
 pub struct InvalidTarget(String);
 
 /// A bounded pool of connections, every use of which has a deadline.
+///
+/// It is a circuit breaker as well, where [`PostgresLink::keep_probing`] runs: once a probe has
+/// failed no statement is tried until another succeeds. A statement that finds nobody, or nobody
+/// in time, calls for the next probe at once.
 pub struct PostgresLink {
     pool: Pool,
     timeout: Duration,
     health: Arc<Dependency>,
+    /// Whether somebody probes, so that what is down will be found up again.
+    probed: AtomicBool,
+    /// Notified when the next probe should not wait.
+    suspect: Notify,
 }
 
 impl PostgresLink {
@@ -85,6 +114,8 @@ impl PostgresLink {
             pool,
             timeout: config.timeout,
             health,
+            probed: AtomicBool::new(false),
+            suspect: Notify::new(),
         }))
     }
 
@@ -98,14 +129,22 @@ impl PostgresLink {
 
     /// Probes for ever.
     pub async fn keep_probing(self: Arc<Self>) {
+        self.probed.store(true, Ordering::Relaxed);
         loop {
             self.probe().await;
-            tokio::time::sleep(PROBE_INTERVAL).await;
+            if self.health.is_down() {
+                tokio::time::sleep(PROBE_INTERVAL_WHILE_DOWN).await;
+            } else {
+                let _ = timeout(PROBE_INTERVAL, self.suspect.notified()).await;
+            }
         }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.run("SELECT 1", &[]).await.map(drop)
+        let limit = (self.timeout / PROBE_SHARE)
+            .max(LEAST_PROBE_TIMEOUT)
+            .min(self.timeout);
+        self.attempt("SELECT 1", &[], limit).await.map(drop)
     }
 
     /// Runs a statement that may be run twice: a connection that turns out to be dead is replaced
@@ -122,11 +161,32 @@ impl PostgresLink {
             .unwrap_or(Err(StoreError::TimedOut { store: STORE }))
     }
 
-    /// Runs a statement on a pooled connection, all within `postgres.timeout`.
+    /// Runs a statement, unless the last contact failed.
+    async fn run(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        if self.probed.load(Ordering::Relaxed) && self.health.is_down() {
+            return Err(StoreError::Unreachable {
+                store: STORE,
+                source: None,
+            });
+        }
+        let outcome = self.attempt(sql, params, self.timeout).await;
+        if let Err(StoreError::TimedOut { .. } | StoreError::Unreachable { .. }) = outcome {
+            // It may have been this statement or this connection alone: the probe decides.
+            self.suspect.notify_one();
+        }
+        outcome
+    }
+
+    /// Runs a statement on a pooled connection, all within `limit`.
     ///
     /// It is sent unnamed and in one round trip, so that PgBouncer works in transaction mode.
-    async fn run(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
-        let deadline = Instant::now() + self.timeout;
+    async fn attempt(
+        &self,
+        sql: &str,
+        params: &Params<'_>,
+        limit: Duration,
+    ) -> Result<Vec<Row>, StoreError> {
+        let deadline = Instant::now() + limit;
         let client = timeout_at(deadline, self.pool.get())
             .await
             .map_err(|_| StoreError::TimedOut { store: STORE })?

@@ -3,21 +3,23 @@
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
 use redis::{RedisError, RedisResult};
 use tokio::{sync::Notify, time::timeout};
 
-use super::StoreError;
+use super::{CacheObserver, StoreError};
 use crate::{config::RedisConfig, health::Dependency};
 
 mod connection;
 mod flow;
 mod nonces;
+mod places;
 mod script;
 mod token_cache;
+mod tracking;
 mod windows;
 
 use connection::{Connection, Endpoint};
@@ -26,6 +28,7 @@ use script::OneKeyScript;
 pub use flow::RedisFlowStore;
 pub use nonces::RedisNonces;
 pub use token_cache::RedisTokenCache;
+pub use tracking::Tracking;
 pub use windows::RedisWindows;
 
 /// How often an idle connection is asked for a sign of life: it bounds how long a silent loss of
@@ -38,6 +41,11 @@ const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Least time allowed for connecting, which nobody waits for but the supervisor.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After how many pings sentinels are asked whether they still name the same master: every five
+/// seconds. A switch that reaches the old master ends its connections at once; this is for one
+/// that cannot.
+const PINGS_PER_MASTER: u32 = 5;
 
 /// The name that `StoreError`s and the log use.
 const STORE: &str = "redis";
@@ -59,6 +67,13 @@ pub struct RedisLink {
     connection: RwLock<Option<Connection>>,
     suspect: Notify,
     health: Arc<Dependency>,
+    /// How many connections there have been; held while one takes another's place.
+    epoch: Mutex<u64>,
+    observer: OnceLock<Arc<dyn CacheObserver>>,
+    /// Notified when there is a new connection.
+    renewed: Notify,
+    /// The master that is connected to, where sentinels name it.
+    master: Mutex<Option<String>>,
 }
 
 impl RedisLink {
@@ -76,15 +91,29 @@ impl RedisLink {
             connection: RwLock::new(None),
             suspect: Notify::new(),
             health,
+            epoch: Mutex::default(),
+            observer: OnceLock::new(),
+            renewed: Notify::new(),
+            master: Mutex::default(),
         }))
+    }
+
+    /// Has `observer` told before another connection is used. Only the first call counts.
+    fn report_to(&self, observer: Arc<dyn CacheObserver>) {
+        let _ = self.observer.set(observer);
     }
 
     /// Connects once; the outcome is in the dependency's health.
     pub async fn connect(&self) {
         let limit = connect_timeout(self.timeout);
-        match timeout(limit, self.endpoint.connect(limit, self.timeout)).await {
+        let connecting = async {
+            // In this order: a switch in between is noticed as one later.
+            *lock(&self.master) = self.endpoint.master().await?;
+            self.endpoint.connect(limit, self.timeout).await
+        };
+        match timeout(limit, connecting).await {
             Ok(Ok(connection)) => {
-                self.replace(Some(connection));
+                self.renew(connection);
                 self.health.up();
             }
             Ok(Err(error)) => self.health.down(&error),
@@ -94,6 +123,7 @@ impl RedisLink {
 
     /// Keeps the link up for ever: pings, and reconnects when a ping fails.
     pub async fn keep_up(self: Arc<Self>) {
+        let mut pings = 0_u32;
         loop {
             while let Some(connection) = self.current() {
                 match self.run(connection, ping).await {
@@ -104,6 +134,12 @@ impl RedisLink {
                         break;
                     }
                 }
+                pings = pings.wrapping_add(1);
+                if pings.is_multiple_of(PINGS_PER_MASTER) && self.is_deposed().await {
+                    tracing::warn!("the sentinels name another redis master: following it");
+                    self.replace(None);
+                    break;
+                }
                 // A command that failed asks for the next ping at once.
                 let _ = timeout(PING_INTERVAL, self.suspect.notified()).await;
             }
@@ -111,6 +147,16 @@ impl RedisLink {
             if self.current().is_none() {
                 tokio::time::sleep(RECONNECT_INTERVAL).await;
             }
+        }
+    }
+
+    /// Tells whether the sentinels name another master than the one that is connected to.
+    async fn is_deposed(&self) -> bool {
+        let limit = connect_timeout(self.timeout);
+        match timeout(limit, self.endpoint.master()).await {
+            Ok(Ok(named)) => named.is_some() && named != *lock(&self.master),
+            // Nobody says so.
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 
@@ -177,6 +223,32 @@ impl RedisLink {
             .clone()
     }
 
+    /// Puts a new connection in place, and tells the observer before anybody can use it.
+    fn renew(&self, connection: Connection) {
+        let mut epoch = lock(&self.epoch);
+        // The first server has no predecessor whose writes it could lack.
+        if let Some(observer) = self.observer.get().filter(|_| *epoch > 0) {
+            observer.reconnected();
+        }
+        *epoch += 1;
+        self.replace(Some(connection));
+        self.renewed.notify_one();
+    }
+
+    /// Returns which connection is in use, by number.
+    fn epoch(&self) -> u64 {
+        *lock(&self.epoch)
+    }
+
+    /// Does `then` if connection `epoch` is still the one in use, and keeps it so until it is
+    /// done.
+    fn while_in(&self, epoch: u64, then: impl FnOnce()) {
+        let current = lock(&self.epoch);
+        if *current == epoch {
+            then();
+        }
+    }
+
     fn replace(&self, connection: Option<Connection>) {
         *self
             .connection
@@ -190,6 +262,10 @@ impl fmt::Debug for RedisLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisLink").finish_non_exhaustive()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn ping(mut connection: Connection) -> RedisResult<()> {

@@ -101,11 +101,12 @@ async fn a_hot_token_costs_one_lookup() {
     }
 
     assert_eq!(world.database.statements_seen(), 1);
+    // Redis reports the two writes of the fill as well, and each report may take the entry away.
     assert!(
         gateway
             .metric(r#"difygate_token_checks_total{tier="local",result="live"}"#)
             .await
-            >= 19.0
+            >= 17.0
     );
 }
 

@@ -12,6 +12,7 @@ mod approvals;
 mod audit;
 mod bearer;
 mod cluster;
+mod coherence;
 mod commands;
 mod config;
 mod contract;

@@ -31,7 +31,9 @@ pub(crate) use self::{
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},
     postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
-    redis::{DedicatedCluster, DedicatedRedis, RedisSpace, redis_fixture},
+    redis::{
+        DedicatedCluster, DedicatedRedis, DedicatedSentinels, RedisSpace, SERVICE, redis_fixture,
+    },
     relay::{Relay, Side},
     relayed::{Relayed, hash},
     sso::{

@@ -1,6 +1,7 @@
 //! Every row of the surface table (`contract/surfaces.md`), through a socket: who answers, and
 //! what the upstream sees of it.
 
+mod cors;
 mod local;
 
 use crate::support::{Stage, request};

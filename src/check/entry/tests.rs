@@ -138,8 +138,8 @@ fn an_entry_ends_with_its_token() {
     let ending_in = |seconds: i64| {
         let mut context = live(&fixture("auth_token_account")).0;
         context.expires_at = Some(Timestamp::from_unix_seconds(1_000 + seconds));
-        let entry = Entry::new(context, deadline).ending_with_token(now, instant);
-        entry.deadline.since(instant).as_secs()
+        let entry = Entry::new(context, deadline).for_keeping(now, instant);
+        entry.deadline().since(instant).as_secs()
     };
     assert_eq!(
         [ending_in(-1), ending_in(0), ending_in(5), ending_in(90)],

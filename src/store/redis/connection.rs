@@ -1,15 +1,19 @@
-//! What a link talks to: one server, or a cluster that answers like one.
+//! What a link talks to: one server, the one that sentinels name, or a cluster that answers like
+//! one.
 
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
-    Pipeline, RedisConnectionInfo, RedisFuture, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo as _, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError,
+    RedisFuture, RedisResult, Value,
+    aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
+    sentinel::{Sentinel, SentinelNodeConnectionInfo},
 };
+use tokio::sync::Mutex;
 
 use crate::config::{NodeAddress, RedisConfig, RedisTarget};
 
@@ -28,14 +32,27 @@ const CLUSTER_CONNECT_SHARE: u32 = 3;
 pub(super) enum Endpoint {
     /// One server.
     Server(Box<Client>),
+    /// The master that sentinels name.
+    Sentinel {
+        sentinels: Mutex<Sentinel>,
+        service_name: String,
+        master: Box<SentinelNodeConnectionInfo>,
+    },
     /// The nodes of a cluster that are asked for the others.
-    Cluster(Box<ClusterClient>),
+    Cluster {
+        client: Box<ClusterClient>,
+        /// User and password, for connections to single nodes.
+        credentials: Box<ConnectionInfo>,
+    },
 }
 
 impl Endpoint {
     /// Understands the settings; nothing is connected yet.
     pub(super) fn new(config: &RedisConfig, connect_timeout: Duration) -> RedisResult<Self> {
         let info = connection_info(&config.target)?;
+        if let Some(service_name) = &config.service_name {
+            return Self::behind_sentinels(config, service_name, &info);
+        }
         if config.cluster_nodes.is_empty() {
             return Ok(Self::Server(Box::new(Client::open(info)?)));
         }
@@ -52,7 +69,33 @@ impl Endpoint {
             .min_retry_wait(shortest)
             .max_retry_wait(longest)
             .build()?;
-        Ok(Self::Cluster(Box::new(client)))
+        Ok(Self::Cluster {
+            client: Box::new(client),
+            credentials: Box::new(info),
+        })
+    }
+
+    fn behind_sentinels(
+        config: &RedisConfig,
+        service_name: &str,
+        info: &ConnectionInfo,
+    ) -> RedisResult<Self> {
+        // Sentinels have no databases, and credentials of their own: none, as Dify has it.
+        let sentinels = config.sentinels.iter().map(|node| {
+            let node = ConnectionAddr::Tcp(node.host.clone(), node.port).into_connection_info()?;
+            Ok(node.set_tcp_settings(info.tcp_settings().clone()))
+        });
+        Ok(Self::Sentinel {
+            sentinels: Mutex::new(Sentinel::build(
+                sentinels.collect::<RedisResult<Vec<_>>>()?,
+            )?),
+            service_name: service_name.to_owned(),
+            master: Box::new(
+                SentinelNodeConnectionInfo::default()
+                    .set_redis_connection_info(info.redis_settings().clone())
+                    .set_tcp_settings(info.tcp_settings().clone()),
+            ),
+        })
     }
 
     /// Connects; the caller bounds the time.
@@ -61,24 +104,100 @@ impl Endpoint {
         connect_timeout: Duration,
         response_timeout: Duration,
     ) -> RedisResult<Connection> {
+        if let Self::Cluster { client, .. } = self {
+            let connection = client.get_async_connection().await?;
+            let mut connection = Connection::Cluster(connection);
+            // The client is content with one node. What follows needs all of them, and the
+            // link would go up and down while one is away.
+            connection.ping().await?;
+            return Ok(connection);
+        }
+        let Some(client) = self.server().await? else {
+            return Err(no_single_server());
+        };
+        let settings = settings(connect_timeout, response_timeout);
+        let connecting = client.get_multiplexed_async_connection_with_config(&settings);
+        connecting.await.map(Connection::Server)
+    }
+
+    /// Connects for pushes alone, which go to `receiver`: to one server, or to a `node` of a
+    /// cluster. The caller bounds the time.
+    pub(super) async fn connect_for_pushes(
+        &self,
+        node: Option<&ConnectionInfo>,
+        connect_timeout: Duration,
+        response_timeout: Duration,
+        receiver: impl AsyncPushSender,
+    ) -> RedisResult<MultiplexedConnection> {
+        let info = match (node, self.server().await?) {
+            (Some(node), _) => node.clone(),
+            (None, Some(client)) => client.get_connection_info().clone(),
+            (None, None) => return Err(no_single_server()),
+        };
+        let protocol = info.redis_settings().clone();
+        let protocol = protocol.set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(protocol))?;
+        let settings = settings(connect_timeout, response_timeout).set_push_sender(receiver);
+        client
+            .get_multiplexed_async_connection_with_config(&settings)
+            .await
+    }
+
+    /// Tells whether this is one server at a time, whose every key is in one place.
+    pub(super) const fn is_single(&self) -> bool {
+        !matches!(self, Self::Cluster { .. })
+    }
+
+    /// Returns who connects to the nodes of a cluster, and how.
+    pub(super) fn credentials(&self) -> Option<&ConnectionInfo> {
         match self {
-            Self::Server(client) => {
-                let settings = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(connect_timeout))
-                    .set_response_timeout(Some(response_timeout));
-                let connecting = client.get_multiplexed_async_connection_with_config(&settings);
-                connecting.await.map(Connection::Server)
-            }
-            Self::Cluster(client) => {
-                let connection = client.get_async_connection().await?;
-                let mut connection = Connection::Cluster(connection);
-                // The client is content with one node. What follows needs all of them, and the
-                // link would go up and down while one is away.
-                connection.ping().await?;
-                Ok(connection)
-            }
+            Self::Cluster { credentials, .. } => Some(credentials),
+            Self::Server(_) | Self::Sentinel { .. } => None,
         }
     }
+
+    /// Returns the address of the master that the sentinels name at present, where there are any.
+    pub(super) async fn master(&self) -> RedisResult<Option<String>> {
+        match self {
+            Self::Sentinel { .. } => Ok(self
+                .server()
+                .await?
+                .map(|client| client.get_connection_info().addr().to_string())),
+            Self::Server(_) | Self::Cluster { .. } => Ok(None),
+        }
+    }
+
+    /// Returns the one server that has every key; there is none in a cluster.
+    async fn server(&self) -> RedisResult<Option<Client>> {
+        match self {
+            Self::Server(client) => Ok(Some((**client).clone())),
+            Self::Sentinel {
+                sentinels,
+                service_name,
+                master,
+            } => {
+                let mut sentinels = sentinels.lock().await;
+                sentinels
+                    .async_master_for(service_name, Some(master))
+                    .await
+                    .map(Some)
+            }
+            Self::Cluster { .. } => Ok(None),
+        }
+    }
+}
+
+fn settings(connect_timeout: Duration, response_timeout: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(connect_timeout))
+        .set_response_timeout(Some(response_timeout))
+}
+
+fn no_single_server() -> RedisError {
+    RedisError::from((
+        ErrorKind::InvalidClientConfig,
+        "a cluster has no single server",
+    ))
 }
 
 /// One connection that all commands share, or one to each node of a cluster.

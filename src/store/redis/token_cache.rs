@@ -27,10 +27,9 @@ impl RedisTokenCache {
     }
 
     fn key_of(&self, hash: &TokenHash) -> String {
-        let mut key = String::with_capacity("auth:token:".len() + 64);
-        key.push_str("auth:token:");
+        let mut key = prefix(&self.link);
         key.push_str(hash.to_hex().as_str());
-        self.link.key(&key)
+        key
     }
 
     /// Puts `value` where exactly `expected` is, in one step inside Redis.
@@ -45,6 +44,11 @@ impl RedisTokenCache {
         let call = call.arg(expected).arg(value).arg(millis(ttl));
         self.link.command(|connection| call.run(connection)).await
     }
+}
+
+/// Returns what every key of the cache begins with.
+pub(super) fn prefix(link: &RedisLink) -> String {
+    link.key("auth:token:")
 }
 
 #[async_trait]

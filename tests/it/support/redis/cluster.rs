@@ -58,17 +58,34 @@ impl DedicatedCluster {
             .collect()
     }
 
-    /// The full names of all keys that each node holds.
+    /// The full names of all keys that each node holds, without those that gateways prove their
+    /// tracking with.
     pub(crate) async fn keys(&self) -> Vec<Vec<String>> {
         let addrs: Vec<_> = self.nodes.iter().map(Server::addr).collect();
         let ask = || {
-            addrs
-                .into_iter()
-                .map(|addr| query(addr, cmd("KEYS").arg("*")))
+            addrs.into_iter().map(|addr| {
+                let mut keys: Vec<String> = query(addr, cmd("KEYS").arg("*"));
+                keys.retain(|key| !key.contains("auth:token:proof-of-"));
+                keys
+            })
         };
         tokio::task::spawn_blocking(|| ask().collect())
             .await
             .unwrap()
+    }
+
+    /// Deletes a key by its full name, wherever it is; whether it was there.
+    pub(crate) async fn del(&self, key: &str) -> bool {
+        let held = self.keys().await;
+        let Some(node) = held
+            .iter()
+            .position(|keys| keys.iter().any(|held| held == key))
+        else {
+            return false;
+        };
+        let (addr, key) = (self.nodes[node].addr(), key.to_owned());
+        let delete = move || query::<bool>(addr, cmd("DEL").arg(key));
+        tokio::task::spawn_blocking(delete).await.unwrap()
     }
 
     /// Makes every node forget the scripts that it has seen.

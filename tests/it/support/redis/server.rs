@@ -41,6 +41,11 @@ impl Server {
         })
     }
 
+    /// A replica of the server on this port.
+    pub(super) fn start_replica(master: u16) -> Self {
+        Self::start_with(|| format!("--replicaof 127.0.0.1 {master}"))
+    }
+
     fn start_with(more: impl Fn() -> String) -> Self {
         (0..5)
             .find_map(|_| {

@@ -1,0 +1,152 @@
+//! A master, its replica and three sentinels that watch them, for tests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::{Client, cmd};
+
+use super::RedisSpace;
+use super::server::Server;
+use crate::support::guard::{Guard, Plan, free_port};
+use crate::support::patience::patience;
+
+/// What the sentinels call the master.
+pub(crate) const SERVICE: &str = "mymaster";
+
+const SETUP: &str = r#"cat >"$DIR/sentinel.conf" <<END
+port $PORT
+bind 127.0.0.1
+dir $DIR
+sentinel resolve-hostnames no
+sentinel monitor mymaster 127.0.0.1 $MASTER 2
+sentinel down-after-milliseconds mymaster 500
+sentinel failover-timeout mymaster 2000
+END"#;
+
+const RUN: &str = r#"redis-server "$DIR/sentinel.conf" --sentinel >"$DIR/log" 2>&1"#;
+
+/// Two Redis servers and three sentinels of one test's own.
+#[derive(Debug)]
+pub(crate) struct DedicatedSentinels {
+    servers: [Arc<Server>; 2],
+    sentinels: Vec<(Guard, u16)>,
+    prefix: String,
+}
+
+impl DedicatedSentinels {
+    /// Starts everything and waits until each sentinel knows the replica and the others.
+    pub(crate) async fn start() -> Self {
+        tokio::task::spawn_blocking(Self::start_all).await.unwrap()
+    }
+
+    fn start_all() -> Self {
+        let master = Server::start();
+        let replica = Server::start_replica(master.port());
+        let sentinels = (0..3).map(|_| sentinel(master.port())).collect();
+        let all = Self {
+            servers: [Arc::new(master), Arc::new(replica)],
+            sentinels,
+            prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
+        };
+        all.wait_until_known();
+        all
+    }
+
+    fn wait_until_known(&self) {
+        let begun = Instant::now();
+        let knows = |port: u16| {
+            let fields = masters(port);
+            let field = |name: &str| {
+                let at = fields.iter().position(|field| field == name);
+                at.and_then(|at| fields.get(at + 1)).cloned()
+            };
+            field("num-slaves").as_deref() == Some("1")
+                && field("num-other-sentinels").as_deref() == Some("2")
+        };
+        while !self.sentinels.iter().all(|(_, port)| knows(*port)) {
+            assert!(
+                begun.elapsed() < patience(20.0),
+                "the sentinels do not agree"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The sentinels as `host:port`.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let addresses = self.sentinels.iter().map(|(_, port)| local(*port));
+        addresses.map(|address| address.to_string()).collect()
+    }
+
+    /// The same key prefix on the first server, which begins as the master, or on the other.
+    pub(crate) fn space(&self, server: usize) -> RedisSpace {
+        RedisSpace {
+            server: Arc::clone(&self.servers[server]),
+            prefix: self.prefix.clone(),
+        }
+    }
+
+    /// Which server the first sentinel takes for the master.
+    pub(crate) fn master(&self) -> Option<usize> {
+        let fields = masters(self.sentinels[0].1);
+        let at = fields.iter().position(|field| field == "port")?;
+        let port: u16 = fields.get(at + 1)?.parse().ok()?;
+        self.servers.iter().position(|server| server.port() == port)
+    }
+
+    /// Kills a server; if it was the master, the sentinels promote the other.
+    pub(crate) fn stop(&self, server: usize) {
+        self.servers[server].order("stop");
+    }
+
+    /// Stops a server in its tracks: connections stay open and silent.
+    pub(crate) fn freeze(&self, server: usize) {
+        self.servers[server].order("freeze");
+    }
+
+    /// Lets a frozen server go on.
+    pub(crate) fn thaw(&self, server: usize) {
+        self.servers[server].order("thaw");
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// What a sentinel says of the one master it watches: names and values in turn.
+fn masters(port: u16) -> Vec<String> {
+    let ask = || {
+        let client = Client::open(format!("redis://{}/", local(port)))?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(1))?;
+        cmd("SENTINEL")
+            .arg("MASTER")
+            .arg(SERVICE)
+            .query(&mut connection)
+    };
+    ask().unwrap_or_default()
+}
+
+fn sentinel(master: u16) -> (Guard, u16) {
+    for _ in 0..5 {
+        let port = free_port();
+        let mut guard = Guard::prepare(&Plan {
+            setup: SETUP,
+            run: RUN,
+            stop: "KILL",
+            env: vec![("PORT", port.to_string()), ("MASTER", master.to_string())],
+            unprivileged: None,
+        });
+        guard.start();
+        let begun = Instant::now();
+        while !guard.has_ended() && begun.elapsed() < patience(10.0) {
+            if !masters(port).is_empty() {
+                return (guard, port);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Another process may have taken the port meanwhile.
+    }
+    panic!("no sentinel started: apt-get install -y redis-server");
+}
