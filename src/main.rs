@@ -39,9 +39,9 @@ fn main() -> ExitCode {
         Command::Check { config, connect } => check(&config, connect),
         Command::Migrate(file) => job(&file, maintenance::migrate),
         Command::Prune(file) => job(&file, maintenance::prune),
-        Command::Demo(options) => {
-            runtime(0).and_then(|runtime| runtime.block_on(demo::run(&options, stop_signal(|| {}))))
-        }
+        Command::Demo(options) => runtime(0).and_then(|runtime| {
+            runtime.block_on(async { demo::run(&options, stop_signal(|| {})).await })
+        }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -167,22 +167,30 @@ fn runtime(threads: usize) -> anyhow::Result<Runtime> {
 
 /// Completes when the process is asked to stop; `reload` runs when it is asked to read its
 /// configuration again.
-async fn stop_signal(reload: impl Fn()) {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut hang_up)) = (
+///
+/// The handlers are in place when this returns, before anything listens: until then a SIGHUP
+/// would end the process.
+fn stop_signal(reload: impl Fn()) -> impl Future<Output = ()> {
+    let handlers = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
         signal(SignalKind::quit()),
         signal(SignalKind::hangup()),
-    ) else {
-        tracing::error!("no signal handler could be installed; only SIGKILL stops this process");
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = quit.recv() => return,
-            _ = hang_up.recv() => reload(),
+    );
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut hang_up)) = handlers else {
+            tracing::error!(
+                "no signal handler could be installed; only SIGKILL stops this process"
+            );
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = quit.recv() => return,
+                _ = hang_up.recv() => reload(),
+            }
         }
     }
 }
