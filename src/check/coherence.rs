@@ -39,7 +39,6 @@ pub(super) struct Asked {
     pub(super) at: Monotonic,
     generation: u64,
     followed: bool,
-    reconnected: Option<Monotonic>,
 }
 
 impl Asked {
@@ -62,18 +61,6 @@ impl Asked {
     ) -> Monotonic {
         self.at.plus(remaining.min(untracked_ttl))
     }
-
-    /// Tells whether an entry that will stay for `remaining` may be older than the present
-    /// connection to Redis.
-    ///
-    /// What answers after a lost connection may be another server, or the same one with an older
-    /// state: a successor lacks the last writes of its predecessor, a restart those since the last
-    /// save. An entry from before may have been deleted there by a revocation.
-    pub(super) fn doubts(&self, remaining: Duration) -> bool {
-        let age_at_most = LONGEST_LIFE.saturating_sub(remaining);
-        self.reconnected
-            .is_some_and(|at| self.at.since(at) < age_at_most)
-    }
 }
 
 impl Coherence {
@@ -86,9 +73,6 @@ impl Coherence {
             at,
             generation,
             followed: self.followed.load(Ordering::Acquire),
-            reconnected: Some(self.reconnected.load(Ordering::Acquire))
-                .filter(|micros| *micros != 0)
-                .map(Monotonic::from_micros),
         }
     }
 
@@ -96,6 +80,25 @@ impl Coherence {
     /// that whoever removes the entry will take.
     pub(super) fn stands(&self, hash: &TokenHash, asked: &Asked) -> bool {
         self.slice(hash).load(Ordering::Acquire) == asked.generation
+    }
+
+    /// Tells whether an entry that Redis was `asked` for, and that will stay for `remaining`, may be
+    /// older than the present connection to Redis.
+    ///
+    /// What answers after a lost connection may be another server, or the same one with an older
+    /// state: a successor lacks the last writes of its predecessor, a restart those since the last
+    /// save. An entry from before may have been deleted there by a revocation.
+    ///
+    /// To be called after the answer has come: it may have come over a connection that is younger
+    /// than the question.
+    pub(super) fn doubts(&self, asked: &Asked, remaining: Duration) -> bool {
+        let reconnected = self.reconnected.load(Ordering::Acquire);
+        if reconnected == 0 {
+            return false;
+        }
+        let reconnected = Monotonic::from_micros(reconnected);
+        let age_at_most = LONGEST_LIFE.saturating_sub(remaining);
+        asked.at <= reconnected || asked.at.since(reconnected) < age_at_most
     }
 
     /// Notes that the value under `hash` has changed.
@@ -205,11 +208,14 @@ mod tests {
     #[test]
     fn entries_that_may_be_older_than_the_connection_are_doubted() {
         let coherence = Coherence::default();
-        assert!(!coherence.ask(&HASH, at(100)).doubts(SHORT));
+        let doubts = |asked: &Asked, seconds| coherence.doubts(asked, Duration::from_secs(seconds));
+        let before = coherence.ask(&HASH, at(99));
+        assert!(!doubts(&before, 1));
         coherence.reconnected(at(100));
         let asked = coherence.ask(&HASH, at(110));
-        assert!(asked.doubts(Duration::from_secs(49)), "11 s old at most");
-        assert!(!asked.doubts(Duration::from_secs(50)), "10 s old at most");
-        assert!(!coherence.ask(&HASH, at(160)).doubts(Duration::ZERO));
+        assert!(doubts(&asked, 49), "11 s old at most");
+        assert!(!doubts(&asked, 50), "10 s old at most");
+        assert!(!doubts(&coherence.ask(&HASH, at(160)), 0));
+        assert!(doubts(&before, 60), "asked before, perhaps answered after");
     }
 }

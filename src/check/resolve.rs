@@ -133,7 +133,7 @@ impl Desk {
                 Ok(refused(Tier::Redis))
             }
             Cached::Live { context, own: true }
-                if !context.is_expired(self.now()) && !asked.doubts(remaining) =>
+                if !context.is_expired(self.now()) && !self.coherence.doubts(asked, remaining) =>
             {
                 let deadline = self.until(asked, remaining);
                 Ok(self.keep(hash, context, asked, deadline, Tier::Redis))
@@ -267,7 +267,9 @@ impl Desk {
         };
         let deadline = self.until(&asked, remaining);
         match (truth, Cached::parse(&bytes, &self.clients)) {
-            (Truth::Live(context), Cached::Live { own: true, .. }) => {
+            (Truth::Live(context), Cached::Live { own: true, .. })
+                if !self.coherence.doubts(&asked, remaining) =>
+            {
                 self.keep(hash, context, &asked, deadline, Tier::Postgres)
             }
             (Truth::Refused | Truth::Expired, Cached::Refused) => {
@@ -297,7 +299,7 @@ impl Desk {
                 Cached::Live { context, own: true }
                     if context.subject.kind() == kind
                         && !context.is_expired(self.now())
-                        && !asked.doubts(remaining) =>
+                        && !self.coherence.doubts(&asked, remaining) =>
                 {
                     return Ok(self.keep(hash, context, &asked, deadline, Tier::Redis));
                 }

@@ -245,3 +245,35 @@ async fn an_overdue_refusal_is_given_up_when_nothing_can_be_left_of_its_token() 
 
     assert_eq!(world.in_redis().await, None);
 }
+
+#[tokio::test]
+async fn an_answer_over_a_connection_younger_than_the_question_is_doubted() {
+    let world = followed();
+    assert_eq!(world.check().await, Ok(true));
+    world.checker.desk.local.clear();
+    world.tokens.inner().revoke(ID);
+    let desk = Arc::clone(&world.checker.desk);
+    *world.cache.after_read.lock().unwrap() = Some(Box::new(move || {
+        desk.coherence.reconnected(desk.stores.clock.monotonic());
+    }));
+
+    assert_eq!(world.check().await, Ok(false));
+
+    assert_eq!(world.metrics.coherence.entries_verified.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_read_back_over_another_connection_is_not_kept() {
+    let world = followed();
+    let (desk, cache) = (Arc::clone(&world.checker.desk), Arc::clone(&world.cache));
+    *world.tokens.after_lookup.lock().unwrap() = Some(Box::new(move || {
+        *cache.after_read.lock().unwrap() = Some(Box::new(move || {
+            desk.coherence.reconnected(desk.stores.clock.monotonic());
+        }));
+    }));
+
+    assert_eq!(world.check().await, Ok(true));
+
+    assert!(world.in_redis().await.is_some());
+    assert!(matches!(world.in_local(), Hit::Miss));
+}
