@@ -32,6 +32,10 @@ pub(super) struct Coherence {
     reconnected: AtomicU64,
 }
 
+/// Tells one connection to Redis from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionId(u64);
+
 /// What held when Redis was asked for a hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -64,6 +68,11 @@ impl Asked {
 }
 
 impl Coherence {
+    /// Returns which connection to Redis is in use.
+    pub(super) fn connection(&self) -> ConnectionId {
+        ConnectionId(self.reconnected.load(Ordering::Acquire))
+    }
+
     /// Notes what holds now, before Redis is asked for `hash`.
     pub(super) fn ask(&self, hash: &TokenHash, at: Monotonic) -> Asked {
         // The generation first: if changes stop being reported after this line, the generation
@@ -130,8 +139,10 @@ impl Coherence {
 
     /// Notes that another connection to Redis is about to be used.
     pub(super) fn reconnected(&self, at: Monotonic) {
+        // Never the same twice: it tells connections apart as well. There is one caller at a time.
+        let before = self.reconnected.load(Ordering::Acquire);
         self.reconnected
-            .store(at.as_micros().max(1), Ordering::Release);
+            .store(at.as_micros().max(before + 1), Ordering::Release);
     }
 
     fn slice(&self, hash: &TokenHash) -> &AtomicU64 {

@@ -277,3 +277,28 @@ async fn what_is_read_back_over_another_connection_is_not_kept() {
     assert!(world.in_redis().await.is_some());
     assert!(matches!(world.in_local(), Hit::Miss));
 }
+
+#[tokio::test]
+async fn a_fill_does_not_end_on_another_connection_than_it_began_on() {
+    let world = followed();
+    let desk = Arc::clone(&world.checker.desk);
+    let table = world.tokens.inner();
+    *world.tokens.after_lookup.lock().unwrap() = Some(Box::new(move || {
+        // The lease was deleted by this, but on a server that is no longer the one.
+        table.revoke(ID);
+        desk.coherence.reconnected(desk.stores.clock.monotonic());
+    }));
+
+    assert_eq!(
+        world.check().await,
+        Ok(true),
+        "it began before the revocation"
+    );
+
+    let lease = world.in_redis().await.unwrap();
+    assert!(
+        lease.starts_with(b"{\"lease\""),
+        "nothing was put in its place"
+    );
+    assert_eq!(world.check().await, Ok(false));
+}
