@@ -302,3 +302,30 @@ async fn a_fill_does_not_end_on_another_connection_than_it_began_on() {
     );
     assert_eq!(world.check().await, Ok(false));
 }
+
+#[tokio::test]
+async fn who_joins_after_a_revocation_gets_no_answer_from_before_it() {
+    let world = Arc::new(followed());
+    assert_eq!(world.check().await, Ok(true));
+    world.checker.desk.local.clear();
+    let (other, late) = (Arc::clone(&world), Arc::new(Mutex::new(None)));
+    let place = Arc::clone(&late);
+    *world.cache.after_read.lock().unwrap() = Some(Box::new(move || {
+        // Redis has answered. Now Dify revokes, and everybody is told.
+        assert!(other.tokens.inner().revoke(ID));
+        other.cache.inner.delete(&hash());
+        other.checker.changed(&hash());
+        let mut check = Box::pin(async move { other.check().await });
+        assert!((&mut check).now_or_never().is_none(), "it joins");
+        *place.lock().unwrap() = Some(check);
+    }));
+
+    assert_eq!(
+        world.check().await,
+        Ok(true),
+        "it began before the revocation"
+    );
+
+    let late = late.lock().unwrap().take().unwrap();
+    assert_eq!(late.await, Ok(false));
+}
