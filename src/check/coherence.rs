@@ -20,6 +20,10 @@ const SLICES: usize = 256;
 /// one.
 pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
+/// How long a fill that has been sent can still be put in place: what it replaces is a lease
+/// (5 s), or an entry that is renewed in the last eighth of its life.
+const LATEST_FILL: Duration = Duration::from_millis(7_500);
+
 /// What is known about changes.
 #[derive(Debug)]
 pub(super) struct Coherence {
@@ -96,7 +100,9 @@ impl Coherence {
     ///
     /// What answers after a lost connection may be another server, or the same one with an older
     /// state: a successor lacks the last writes of its predecessor, a restart those since the last
-    /// save. An entry from before may have been deleted there by a revocation.
+    /// save. An entry from before may have been deleted there by a revocation. So may one from
+    /// shortly after: a fill that was sent over the lost connection can arrive when the present
+    /// one is up already, for as long as what it replaces still stands.
     ///
     /// To be called after the answer has come: it may have come over a connection that is younger
     /// than the question.
@@ -107,7 +113,7 @@ impl Coherence {
         }
         let reconnected = Monotonic::from_micros(reconnected);
         let age_at_most = LONGEST_LIFE.saturating_sub(remaining);
-        asked.at <= reconnected || asked.at.since(reconnected) < age_at_most
+        asked.at <= reconnected || asked.at.since(reconnected) < age_at_most + LATEST_FILL
     }
 
     /// Notes that the value under `hash` has changed.
@@ -225,8 +231,12 @@ mod tests {
         coherence.reconnected(at(100));
         let asked = coherence.ask(&HASH, at(110));
         assert!(doubts(&asked, 49), "11 s old at most");
-        assert!(!doubts(&asked, 50), "10 s old at most");
-        assert!(!doubts(&coherence.ask(&HASH, at(160)), 0));
+        assert!(
+            doubts(&asked, 57),
+            "3 s old at most: its fill may have begun before, and arrived late"
+        );
+        assert!(!doubts(&asked, 58), "2 s old at most");
+        assert!(!doubts(&coherence.ask(&HASH, at(168)), 0));
         assert!(doubts(&before, 60), "asked before, perhaps answered after");
     }
 }

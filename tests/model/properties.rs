@@ -44,7 +44,9 @@ pub(crate) fn complaint(model: &Model, world: &World) -> Option<&'static str> {
         ),
     ];
     let state = complaints.into_iter().find(|(holds, _)| *holds);
-    world.fault.or(state.map(|(_, complaint)| complaint))
+    world
+        .fault
+        .or_else(|| state.map(|(_, complaint)| complaint))
 }
 
 fn is_live(local: Local) -> bool {
