@@ -1,4 +1,4 @@
-.PHONY: help demo test check bench bench-load bench-memory bench-flow bench-revocation fmt
+.PHONY: help demo test check bench bench-load bench-memory bench-flow bench-revocation outages fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,10 @@ bench-flow: ## Run 1,000 complete logins at once, from code to revocation
 bench-revocation: ## Measure how fast 10,000 revocations are heard of, and race 20,000 fills
 	@.ci/setup test
 	cargo bench --locked --bench revocation
+
+outages: ## Strike Redis and Postgres under load, check every answer, write docs/outages.md
+	@.ci/setup test
+	cargo bench --locked --bench outages -- --write
 
 fmt: ## Format the code
 	cargo fmt
