@@ -2,11 +2,9 @@
 
 use std::{fs, process::Command};
 
-use crate::options::Options;
+use crate::{options::Options, scenario::Scenario};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/outages.md");
-const BEGIN: &str = "<!-- measured: begin -->\n";
-const END: &str = "<!-- measured: end -->";
 
 /// What a run has to show.
 #[derive(Debug)]
@@ -57,17 +55,46 @@ fn version(program: &str) -> String {
     version.unwrap_or("of unknown version").trim().to_owned()
 }
 
-/// Puts the tables between the markers.
+/// Puts the tables in their places. What this run has left out stays as it was.
 pub(crate) fn write(tables: &Tables) {
-    let text = fs::read_to_string(PATH).unwrap();
-    let (before, rest) = text.split_once(BEGIN).unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
-    let Tables {
-        header,
-        outages,
-        flood,
-        ..
-    } = tables;
-    let measured = format!("\n{header}\n\n{outages}\n### A flood of unknown tokens\n\n{flood}\n");
-    fs::write(PATH, format!("{before}{BEGIN}{measured}{END}{after}")).unwrap();
+    let mut text = fs::read_to_string(PATH).unwrap();
+    text = with(&text, "machine", |_| tables.header.clone());
+    if !tables.outages.is_empty() {
+        text = with(&text, "outages", |old| merged(old, &tables.outages));
+    }
+    if !tables.flood.is_empty() {
+        text = with(&text, "flood", |_| tables.flood.clone());
+    }
+    fs::write(PATH, text).unwrap();
+}
+
+/// Replaces what stands between a section's markers.
+fn with(text: &str, section: &str, new: impl FnOnce(&str) -> String) -> String {
+    let begin = format!("<!-- {section}: begin -->\n");
+    let end = format!("\n<!-- {section}: end -->");
+    let (before, rest) = text.split_once(&begin).unwrap();
+    let (old, after) = rest.split_once(&end).unwrap();
+    let new = new(old);
+    format!("{before}{begin}\n{}\n{end}{after}", new.trim())
+}
+
+/// Returns the new table with the lines of the old one that it lacks.
+fn merged(old: &str, new: &str) -> String {
+    let line = |table: &str, scenario: Scenario| {
+        let start = format!("| {} |", scenario.name());
+        let found = table.lines().find(|line| line.starts_with(&start));
+        found.map(str::to_owned)
+    };
+    let mut lines: Vec<String> = new.lines().take(2).map(str::to_owned).collect();
+    lines.extend(
+        Scenario::ALL
+            .into_iter()
+            .filter_map(|scenario| line(new, scenario).or_else(|| line(old, scenario))),
+    );
+    lines.extend(
+        new.lines()
+            .skip_while(|line| line.starts_with('|'))
+            .map(str::to_owned),
+    );
+    lines.join("\n")
 }

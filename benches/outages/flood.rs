@@ -1,16 +1,13 @@
 //! A flood of unknown tokens beside normal traffic: what the normal clients notice of it, and what
 //! it costs the gateway and the stores.
 
-use std::{
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, time::Duration};
 
 use tokio::{task::JoinSet, time::sleep};
 
 use self::{
     flooders::Flooders,
-    normal::{Normal, Phase, quantile},
+    normal::{Normal, Phase},
     watch::{Costs, Watch},
 };
 use crate::{
@@ -34,25 +31,44 @@ const HOT: usize = 16;
 /// Tokens a second that the paced flood sends, answered or not as long as a client is free.
 const PACE: usize = 1_000;
 
-/// Length of the quiet phase before each flood.
-const QUIET: Duration = Duration::from_secs(5);
+/// Parts of a flood, each with a quiet phase before it: what else the machine is doing falls on
+/// both, and the medians say more than one long phase of each.
+const SLICES: usize = 10;
 
-/// One flood, and the quiet before it.
+/// Length of a quiet phase.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Between two phases, for what is under way to end.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One flood, and the quiet phases in between.
 #[derive(Debug)]
 struct Leg {
     name: String,
     sent: usize,
     took: Duration,
     undecided: usize,
-    /// p50 and p99, quiet and during the flood.
-    quiet: [Duration; 2],
-    flooded: [Duration; 2],
+    slices: Vec<Slice>,
     costs: Costs,
 }
 
+/// p50 and p99 of normal requests, in seconds: quiet, and during the part of the flood after it.
+#[derive(Clone, Copy, Debug)]
+struct Slice {
+    quiet: [f64; 2],
+    flooded: [f64; 2],
+}
+
 impl Leg {
+    /// The median over the slices of how much slower the slowest hundredth was.
     fn ratio(&self) -> f64 {
-        self.flooded[1].as_secs_f64() / self.quiet[1].as_secs_f64()
+        self.median(|slice| slice.flooded[1] / slice.quiet[1])
+    }
+
+    fn median(&self, figure: impl Fn(&Slice) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.slices.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
     }
 }
 
@@ -116,21 +132,48 @@ async fn leg(
     pace: Option<usize>,
     violations: &mut Vec<String>,
 ) -> Leg {
-    let quiet_length = if options.is_smoke() { QUIET / 5 } else { QUIET };
-    normal.takes(Phase::None);
-    sleep(Duration::from_secs(1)).await;
-    normal.takes(Phase::Quiet);
-    sleep(quiet_length).await;
-    normal.takes(Phase::None);
-    let quiet = normal.latencies(Phase::Quiet);
+    let slices = if options.is_smoke() { 2 } else { SLICES };
+    let mut leg = Leg {
+        name: pace.map_or_else(
+            || format!("{CLIENTS} clients, as fast as they are answered"),
+            |pace| format!("{CLIENTS} clients, {pace} a second"),
+        ),
+        sent: 0,
+        took: Duration::ZERO,
+        undecided: 0,
+        slices: Vec::new(),
+        costs: Costs::default(),
+    };
+    for _ in 0..slices {
+        sleep(PAUSE).await;
+        normal.takes(Phase::Quiet);
+        sleep(QUIET).await;
+        normal.takes(Phase::None);
+        let quiet = normal.quantiles(Phase::Quiet);
 
-    let before = watch.costs().await;
-    let flooders = Rc::new(Flooders::new(options.flood(), pace));
-    normal.takes(Phase::Flood);
-    let begun = Instant::now();
+        let before = watch.costs().await;
+        let flooders = Rc::new(Flooders::new(options.flood() / slices, pace));
+        normal.takes(Phase::Flood);
+        let peaks = flood(&flooders, gateway, watch).await;
+        normal.takes(Phase::None);
+        leg.costs.add(&watch.costs().await.since(&before, &peaks));
+        leg.sent += flooders.sent.get();
+        leg.took += flooders.begun.elapsed();
+        leg.undecided += flooders.undecided.get();
+        violations.append(&mut flooders.violations.borrow_mut());
+        leg.slices.push(Slice {
+            quiet,
+            flooded: normal.quantiles(Phase::Flood),
+        });
+    }
+    leg
+}
+
+/// Lets the flood in, and looks at what it costs until it is over.
+async fn flood(flooders: &Rc<Flooders>, gateway: &Gateway, watch: &Watch<'_>) -> Costs {
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        clients.spawn_local(Rc::clone(&flooders).floods(Connection::to(gateway.addr())));
+        clients.spawn_local(Rc::clone(flooders).floods(Connection::to(gateway.addr())));
     }
     let mut peaks = Costs::default();
     while !clients.is_empty() {
@@ -138,26 +181,9 @@ async fn leg(
             outcome.unwrap();
         }
         peaks.raise(&watch.load().await);
-        sleep(Duration::from_millis(200)).await;
+        sleep(PAUSE).await;
     }
-    let took = begun.elapsed();
-    normal.takes(Phase::None);
-    let costs = watch.costs().await.since(&before, &peaks);
-    let flooded = normal.latencies(Phase::Flood);
-    violations.append(&mut flooders.violations.borrow_mut());
-    let both = |latencies: &[Duration]| [quantile(latencies, 0.5), quantile(latencies, 0.99)];
-    Leg {
-        name: pace.map_or_else(
-            || format!("{CLIENTS} clients, as fast as they are answered"),
-            |pace| format!("{CLIENTS} clients, {pace} a second"),
-        ),
-        sent: flooders.sent.get(),
-        took,
-        undecided: flooders.undecided.get(),
-        quiet: both(&quiet),
-        flooded: both(&flooded),
-        costs,
-    }
+    peaks
 }
 
 impl Leg {

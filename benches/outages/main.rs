@@ -52,7 +52,7 @@ fn main() {
         .unwrap();
     let tables = LocalSet::new().block_on(&runtime, run(&options));
     drop(runtime);
-    if options.write {
+    if options.write && tables.violations == 0 {
         document::write(&tables);
     }
     if tables.violations > 0 {
@@ -66,8 +66,10 @@ async fn run(options: &Options) -> Tables {
     println!("{}", tables.header);
     let outages = rounds::run(options).await;
     tables.violations += outages.iter().map(Record::violations).sum::<usize>();
-    tables.outages = report::outages(&outages);
-    println!("{}", tables.outages);
+    if !outages.is_empty() {
+        tables.outages = report::outages(&outages);
+        println!("{}", tables.outages);
+    }
     if options.wants("flood") {
         let flood = flood::run(options).await;
         tables.violations += flood.violations.len();

@@ -78,6 +78,8 @@ impl Scenario {
         match self {
             // At once, as far as that goes.
             Self::RedisRestarted | Self::PostgresRestarted => Duration::ZERO,
+            // Nothing to be noticed.
+            Self::Quiet | Self::DifyCutOff => Duration::from_millis(500),
             _ => Duration::from_millis(2_000),
         }
     }

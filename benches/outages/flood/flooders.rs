@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Flooders {
     tokens: usize,
     pace: Option<usize>,
-    begun: Instant,
+    pub(super) begun: Instant,
     pub(super) sent: Cell<usize>,
     pub(super) undecided: Cell<usize>,
     pub(super) violations: RefCell<Vec<String>>,

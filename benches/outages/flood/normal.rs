@@ -67,12 +67,12 @@ impl Normal {
         self.shared.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Takes what was measured, the shortest first.
-    pub(crate) fn latencies(&self, phase: Phase) -> Vec<Duration> {
+    /// Takes what was measured; returns p50 and p99 in seconds.
+    pub(crate) fn quantiles(&self, phase: Phase) -> [f64; 2] {
         let mut latencies = self.shared.latencies[phase as usize].lock().unwrap();
         let mut latencies = std::mem::take(&mut *latencies);
         latencies.sort_unstable();
-        latencies
+        [0.5, 0.99].map(|share| quantile(&latencies, share).as_secs_f64())
     }
 
     /// Ends the clients; returns what was not as it must be.
@@ -116,7 +116,7 @@ async fn use_gateway(gateway: SocketAddr, requests: Arc<[Vec<u8>]>, shared: Arc<
     clients.join_all().await;
 }
 
-pub(crate) fn quantile(sorted: &[Duration], share: f64) -> Duration {
+fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let last = sorted.len().saturating_sub(1) as f64;
     sorted
         .get((last * share) as usize)

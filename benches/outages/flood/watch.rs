@@ -31,6 +31,17 @@ impl Costs {
         }
     }
 
+    /// Adds another part's; what goes up and down is the most of both.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.lookups += other.lookups;
+        self.shed += other.shed;
+        self.live += other.live;
+        self.local += other.local;
+        // The peak never goes down again, so that parts add up.
+        self.memory_kib += other.memory_kib;
+        self.raise(other);
+    }
+
     /// Returns the share of live tokens' checks that cost no I/O.
     pub(crate) fn local_share(&self) -> f64 {
         self.local / self.live.max(1.0)

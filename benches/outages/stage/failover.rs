@@ -71,13 +71,11 @@ impl Stage {
         spawn_blocking(back).await.unwrap();
         let begun = Instant::now();
         let mut connection = self.sentinels().space(deposed).connection().await;
-        if round.is_multiple_of(2) {
-            // As its configuration would have it; one that was frozen is left to the sentinels.
-            let master = self.addresses.redis.get();
-            let mut follow = cmd("REPLICAOF");
-            follow.arg(master.ip().to_string()).arg(master.port());
-            let () = follow.query_async(&mut connection).await.unwrap();
-        }
+        // As an operator's supervisor would have it; the sentinels would take ten seconds.
+        let master = self.addresses.redis.get();
+        let mut follow = cmd("REPLICAOF");
+        follow.arg(master.ip().to_string()).arg(master.port());
+        let () = follow.query_async(&mut connection).await.unwrap();
         loop {
             let mut info = cmd("INFO");
             info.arg("replication");
