@@ -23,10 +23,12 @@ use crate::{
 
 mod code;
 mod decide;
+mod inspect;
 mod state;
 
 pub use code::{DeviceCode, UserCode};
 pub use decide::NotDecided;
+pub use inspect::{Inspection, Lookup, PendingLogin};
 pub use state::{Approval, FlowState, FlowStatus};
 
 /// Life of a login (RFC 8628 section 3.2, `expires_in`).
@@ -95,17 +97,6 @@ pub enum NoTokenYet {
     /// A store could not say.
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-}
-
-/// What anybody may know about a user code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lookup {
-    /// Whether it can be decided.
-    pub valid: bool,
-    /// For how long.
-    pub remaining: Duration,
-    /// Whose login it is.
-    pub client_id: Option<String>,
 }
 
 /// The device flow.
@@ -218,27 +209,6 @@ impl DeviceFlow {
             .emit();
         }
         Ok(approval.poll_payload.clone())
-    }
-
-    /// Tells what anybody may know about a user code.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot say.
-    pub async fn look_up(&self, user_code: &str) -> Result<Lookup, StoreError> {
-        let Some((_, value, state)) = self.find(user_code).await? else {
-            return Ok(Lookup::default());
-        };
-        let pending = state.status == FlowStatus::Pending;
-        Ok(Lookup {
-            valid: pending,
-            remaining: if pending {
-                value.remaining
-            } else {
-                Duration::ZERO
-            },
-            client_id: Some(state.client_id),
-        })
     }
 
     /// Finds a login by what a person has typed; what leads nowhere counts as a guess.
