@@ -18,6 +18,7 @@ mod config;
 mod contract;
 mod contract_flow;
 mod device_flow;
+mod device_page;
 mod errors;
 mod flow_chaos;
 mod flow_killed;
