@@ -341,6 +341,7 @@ pub fn check_routes(config: &Config) -> Result<RouteTable, StartError> {
     let surface = Surface {
         legacy_paths: config.device_flow.legacy_paths,
         enterprise: config.enterprise.enabled,
+        device_page: config.device_page.enabled,
     };
     RouteTable::new(&config.routes, surface).map_err(StartError::Invalid)
 }

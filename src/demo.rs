@@ -35,7 +35,10 @@ use crate::{
 };
 
 mod company;
+mod console;
 mod stand_in;
+
+use console::{Console, Resident};
 
 /// Life of the demo's valid token, as long as Dify's own default.
 const TOKEN_LIFE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -46,7 +49,6 @@ const TOKEN_LIFE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 ///
 /// When an address cannot be bound.
 pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let upstream = stand_in::start().await?;
     let secret = random_secret();
     let (listen, environment) = if options.enterprise {
         let listen = company::settled(options.listen)?;
@@ -54,6 +56,14 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
     } else {
         (options.listen, Environment::default())
     };
+    let resident = Resident {
+        account: random_id(&OsEntropy),
+        name: "Ada",
+        email: "ada@example.com",
+        workspace: "Ada's Workspace",
+    };
+    let console = Console::new(&secret, resident.clone(), options.enterprise);
+    let upstream = stand_in::start(console).await?;
     let text = configuration(listen, options.admin_listen, upstream, &secret);
     let config = config::load(Some(("the demo", &text)), &environment)?.config;
     telemetry::init(&config.log)?;
@@ -62,7 +72,7 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
     let health = Health::new(&clock);
     let tokens = Arc::new(EmbeddedTokens::new(Arc::clone(&clock)));
     let directory = EmbeddedDirectory::default();
-    let seeded = seed(&tokens, &directory, &*clock, &OsEntropy);
+    let seeded = seed(&tokens, &directory, &resident, &*clock);
     let stores = Stores {
         sessions: Arc::clone(&tokens) as _,
         tokens,
@@ -96,20 +106,20 @@ struct Seeded {
 fn seed(
     tokens: &EmbeddedTokens,
     directory: &EmbeddedDirectory,
+    resident: &Resident,
     clock: &dyn Clock,
-    entropy: &dyn Entropy,
 ) -> Seeded {
-    let account = random_id(entropy);
+    let (account, entropy) = (resident.account, &OsEntropy);
     directory.insert(
         account,
         Person {
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
+            email: resident.email.to_owned(),
+            name: resident.name.to_owned(),
             status: "active".to_owned(),
         },
         vec![Workspace {
             id: random_id(entropy),
-            name: "Ada's Workspace".to_owned(),
+            name: resident.workspace.to_owned(),
             role: "owner".to_owned(),
             current: true,
         }],
@@ -128,7 +138,7 @@ fn seed(
                 TokenRecord {
                     id,
                     prefix: kind.prefix().to_owned(),
-                    subject_email: "ada@example.com".to_owned(),
+                    subject_email: resident.email.to_owned(),
                     subject_issuer: Some("dify:account".to_owned()),
                     account_id: Some(account),
                     account_status: Some(AccountStatus::Usable),
@@ -212,6 +222,7 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
     let mut guide = format!(
         "difygate demo: http://{gateway} in front of a stand-in for Dify. Ctrl-C ends it.\n\n"
     );
+    guide.push_str(&in_a_browser(gateway));
     let bearer = |token: &str| format!("-H 'Authorization: Bearer {token}'");
     let (valid, expired, revoked) = (
         bearer(&tokens.valid),
@@ -289,6 +300,24 @@ fn sso(gateway: SocketAddr) -> String {
 
 /// The steps of a login, but for its approval: that takes a person at Dify's console, which the
 /// demo does not have.
+/// How to log a device in as a person does: a terminal that waits, and a browser to approve in.
+fn in_a_browser(gateway: SocketAddr) -> String {
+    let device = format!("http://{gateway}/openapi/v1/oauth/device");
+    let grant = "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=difyctl";
+    // The second and the fourth word of the answer are the two codes.
+    let device = format!(
+        "login=$(curl -s -H 'Content-Type: application/json' -d '{{\"client_id\": \"difyctl\", \"device_label\": \"difyctl on my terminal\"}}' {device}/code | cut -d '\"' -f 4,8); \
+         echo \"code: ${{login#*\\\"}}\"; \
+         until curl -s -d \"{grant}&device_code=${{login%\\\"*}}\" {device}/token | grep access_token; do sleep 5; done"
+    );
+    format!(
+        "In a browser: paste this into a terminal, open http://{gateway}/device, type the code that\n\
+         the terminal shows, continue with a Dify account, sign in as Ada, and approve. The terminal\n\
+         then shows the token.\n\n{device}\n\n"
+    )
+}
+
+/// The steps of a login, but for its approval, which takes a person: see [`in_a_browser`].
 fn device_flow(gateway: SocketAddr, valid: &str) -> [(&'static str, String); 5] {
     let device = format!("http://{gateway}/openapi/v1/oauth/device");
     let account = format!("http://{gateway}/openapi/v1/account");

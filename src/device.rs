@@ -25,11 +25,13 @@ use crate::{
 mod approver;
 mod code;
 mod decide;
+mod inspect;
 mod state;
 
 use approver::Approver;
 pub use code::{DeviceCode, UserCode};
 pub use decide::NotDecided;
+pub use inspect::{Inspection, Lookup, PendingLogin};
 pub use state::{Approval, FlowState, FlowStatus};
 
 /// Life of a login (RFC 8628 section 3.2, `expires_in`).
@@ -98,17 +100,6 @@ pub enum NoTokenYet {
     /// A store could not say.
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-}
-
-/// What anybody may know about a user code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lookup {
-    /// Whether it can be decided.
-    pub valid: bool,
-    /// For how long.
-    pub remaining: Duration,
-    /// Whose login it is.
-    pub client_id: Option<String>,
 }
 
 /// The device flow.
@@ -226,27 +217,6 @@ impl DeviceFlow {
             .emit();
         }
         Ok(approval.poll_payload.clone())
-    }
-
-    /// Tells what anybody may know about a user code.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot say.
-    pub async fn look_up(&self, user_code: &str) -> Result<Lookup, StoreError> {
-        let Some((_, value, state)) = self.find(user_code).await? else {
-            return Ok(Lookup::default());
-        };
-        let pending = state.status == FlowStatus::Pending;
-        Ok(Lookup {
-            valid: pending,
-            remaining: if pending {
-                value.remaining
-            } else {
-                Duration::ZERO
-            },
-            client_id: Some(state.client_id),
-        })
     }
 
     /// Returns the login that a person means by what they have typed; a miss counts as a guess.

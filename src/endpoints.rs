@@ -20,7 +20,11 @@ use crate::{
 
 mod account;
 mod device;
+mod inspect;
+mod page;
 mod sso;
+
+pub use page::DevicePage;
 
 /// A request for a local endpoint, read whole.
 pub struct LocalRequest<'a> {
@@ -118,6 +122,8 @@ pub struct Endpoints {
     pub checker: Arc<TokenChecker>,
     /// When they were last used.
     pub activity: Arc<Activity>,
+    /// The page where people decide.
+    pub page: DevicePage,
 }
 
 impl Endpoints {
@@ -137,6 +143,9 @@ impl Endpoints {
             LocalEndpoint::DeviceLookup => self.lookup(request).await,
             LocalEndpoint::DeviceApprove => self.approve(request).await,
             LocalEndpoint::DeviceDeny => self.deny(request).await,
+            LocalEndpoint::DeviceRequest => self.request(request).await,
+            LocalEndpoint::DevicePage => Ok(self.page.document(request)),
+            LocalEndpoint::DevicePageAsset => self.page.asset(request),
             LocalEndpoint::Account => self.account(request).await,
             LocalEndpoint::Sessions => self.sessions(request).await,
             LocalEndpoint::RevokeSelf => self.revoke_self(request).await,
@@ -161,6 +170,9 @@ impl Endpoints {
             | LocalEndpoint::DeviceApprove
             | LocalEndpoint::DeviceDeny
             | LocalEndpoint::DeviceLookup
+            | LocalEndpoint::DeviceRequest
+            | LocalEndpoint::DevicePage
+            | LocalEndpoint::DevicePageAsset
             | LocalEndpoint::Account
             | LocalEndpoint::Sessions
             | LocalEndpoint::RevokeSelf

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     console::Console,
     device::DeviceFlow,
-    endpoints::{Endpoints, Settings},
+    endpoints::{DevicePage, Endpoints, Settings},
     entropy::Entropy,
     metrics::Metrics,
     mint::Mint,
@@ -100,5 +100,6 @@ pub(super) fn endpoints(
         directory: Arc::clone(&stores.directory),
         checker: Arc::clone(checker),
         activity: Arc::clone(activity),
+        page: DevicePage::from_binary(),
     }
 }

@@ -22,7 +22,7 @@ pub struct DeviceFlowConfig {
 /// The page where a user types the code.
 #[derive(Debug, Clone)]
 pub struct DevicePageConfig {
-    /// Whether the gateway serves it; off: `/device` goes to the web upstream. Not in force yet.
+    /// Whether the gateway serves it; off: `/device` goes to the web upstream.
     pub enabled: bool,
 }
 

@@ -168,7 +168,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("device_flow.legacy_paths", "true", Now),
     key("device_flow.known_client_ids", "difyctl", Live).dify("OPENAPI_KNOWN_CLIENT_IDS"),
     key("device_flow.verification_uri_complete", "false", Now),
-    key("device_page.enabled", "true", Later),
+    key("device_page.enabled", "true", Now),
     key("enterprise.enabled", "false", Now).dify("ENTERPRISE_ENABLED"),
     unset("enterprise.api_url", Now).dify("ENTERPRISE_API_URL"),
     unset("enterprise.secret_key", Now).dify("ENTERPRISE_API_SECRET_KEY").secret(),

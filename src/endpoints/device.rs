@@ -114,10 +114,9 @@ impl Endpoints {
         let standing = self
             .admit(Limit::Lookup, Caller::Address(request.client))
             .await?;
-        let typed = query_value(request.query, "user_code").unwrap_or_default();
-        let found = match typed.chars().count() {
-            1..=MAX_USER_CODE => self.device.look_up(&typed).await,
-            _ => Ok(Lookup::default()),
+        let found = match typed_code(request) {
+            Some(typed) => self.device.look_up(&typed).await,
+            None => Ok(Lookup::default()),
         };
         let found = found.map_err(|_| Rejection::StoreUnavailable)?;
         let body = json!({
@@ -147,20 +146,7 @@ impl Endpoints {
         &self,
         request: &LocalRequest<'_>,
     ) -> Result<(ConsoleSession, String, Standing), Rejection> {
-        self.check_origin(request)?;
-        let presented = Presented {
-            access_token: cookie(request.headers, self.settings.access_cookie),
-            csrf_cookie: cookie(request.headers, self.settings.csrf_cookie),
-            csrf_header: one(request, "x-csrf-token"),
-        };
-        let person = self.console.session(presented).await;
-        let person = person.map_err(|error| match error {
-            NoSession::Unauthorized => Rejection::NoConsoleSession,
-            NoSession::NotSetUp => Rejection::NotSetUp,
-            NoSession::NotInitialized => Rejection::AccountNotInitialized,
-            NoSession::Csrf => Rejection::Csrf,
-            NoSession::Unavailable(_) => Rejection::StoreUnavailable,
-        })?;
+        let person = self.person(request).await?;
         self.require_flow()?;
         let standing = self
             .admit(Limit::Approve, Caller::Account(person.account))
@@ -173,6 +159,28 @@ impl Endpoints {
             return Err(Rejection::Body(faults));
         }
         Ok((person, user_code, standing))
+    }
+
+    /// Recognises the person at the console, by cookies, CSRF token and origin
+    /// (`contract/console-session.md`).
+    pub(super) async fn person(
+        &self,
+        request: &LocalRequest<'_>,
+    ) -> Result<ConsoleSession, Rejection> {
+        self.check_origin(request)?;
+        let presented = Presented {
+            access_token: cookie(request.headers, self.settings.access_cookie),
+            csrf_cookie: cookie(request.headers, self.settings.csrf_cookie),
+            csrf_header: one(request, "x-csrf-token"),
+        };
+        let person = self.console.session(presented).await;
+        person.map_err(|error| match error {
+            NoSession::Unauthorized => Rejection::NoConsoleSession,
+            NoSession::NotSetUp => Rejection::NotSetUp,
+            NoSession::NotInitialized => Rejection::AccountNotInitialized,
+            NoSession::Csrf => Rejection::Csrf,
+            NoSession::Unavailable(_) => Rejection::StoreUnavailable,
+        })
     }
 
     /// A browser that says where a request comes from must name the console, or us. Whatever is
@@ -264,6 +272,14 @@ pub(super) fn one<'a>(request: &LocalRequest<'a>, name: &str) -> Option<&'a str>
     let mut values = request.headers.get_all(name).iter();
     let first = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(first)
+}
+
+/// Returns what was typed as a user code; nothing for what is too long to be looked at.
+pub(super) fn typed_code(request: &LocalRequest<'_>) -> Option<String> {
+    let typed = query_value(request.query, "user_code")?;
+    (1..=MAX_USER_CODE)
+        .contains(&typed.chars().count())
+        .then_some(typed)
 }
 
 /// Returns the first value of a parameter.

@@ -141,7 +141,7 @@ impl Endpoints {
 }
 
 /// Reads the grant that a browser sends. Why it is none stays here: the kind at most, at `debug`.
-fn read_grant(sso: &Sso, request: &LocalRequest<'_>) -> Option<Verified<ApprovalGrant>> {
+pub(super) fn read_grant(sso: &Sso, request: &LocalRequest<'_>) -> Option<Verified<ApprovalGrant>> {
     let cookie = cookie(request.headers, GRANT_COOKIE)?;
     sso.read_grant(cookie)
         .inspect_err(|refused| tracing::debug!(%refused, "a grant is refused"))

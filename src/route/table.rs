@@ -18,9 +18,13 @@ const EXTERNAL: &[TokenKind] = &[TokenKind::ExternalSso];
 /// The base path of the device flow.
 const DEVICE: &str = "/openapi/v1/oauth/device/";
 
+/// Where the page at `/device` has its style and script: below a path that is the gateway's own
+/// whatever Dify's web front end comes to serve, and that a proxy in front sends here already.
+pub const PAGE_ASSETS: &str = "/openapi/v1/oauth/device/assets/";
+
 /// The endpoints below [`DEVICE`], and whether the first generation of the API had them below
 /// `/v1/oauth/device/`, below `/console/api/oauth/device/` or elsewhere.
-const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 9] = [
+const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 10] = [
     ("code", LocalEndpoint::DeviceCode, Alias::V1),
     ("token", LocalEndpoint::DeviceToken, Alias::V1),
     ("approve", LocalEndpoint::DeviceApprove, Alias::Console),
@@ -38,6 +42,7 @@ const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 9] = [
         LocalEndpoint::ApprovalContext,
         Alias::V1,
     ),
+    ("request", LocalEndpoint::DeviceRequest, Alias::None),
 ];
 
 /// The two generations of the API. A sign-in by SSO stays in the one that it began in.
@@ -81,6 +86,8 @@ enum Alias {
     V1,
     Console,
     Elsewhere,
+    /// Younger than the first generation.
+    None,
 }
 
 /// What the configuration says about the surfaces.
@@ -90,6 +97,8 @@ pub struct Surface {
     pub legacy_paths: bool,
     /// Whether the enterprise branch exists at all.
     pub enterprise: bool,
+    /// Whether the gateway serves the page at `/device`.
+    pub device_page: bool,
 }
 
 /// What to do with one request.
@@ -329,9 +338,13 @@ impl RouteTable {
                     }
                     _ => path
                         .strip_prefix(DEVICE)
-                        .and_then(|rest| device(rest, None)),
+                        .and_then(|rest| device(rest, None))
+                        .or_else(|| self.page_asset(path)),
                 },
             };
+        }
+        if path == "/device" && self.surface.device_page {
+            return Some(LocalEndpoint::DevicePage);
         }
         if !self.surface.legacy_paths {
             return None;
@@ -348,6 +361,12 @@ impl RouteTable {
                         .and_then(|rest| device(rest, Some(Alias::Console)))
                 }),
         }
+    }
+
+    fn page_asset(&self, path: &str) -> Option<LocalEndpoint> {
+        let name = path.strip_prefix(PAGE_ASSETS)?;
+        let served = self.surface.device_page && !name.is_empty() && !name.contains('/');
+        served.then_some(LocalEndpoint::DevicePageAsset)
     }
 }
 

@@ -20,6 +20,7 @@ mod contract_flow;
 mod contract_nonces;
 mod demo_enterprise;
 mod device_flow;
+mod device_page;
 mod errors;
 mod flow_chaos;
 mod flow_killed;

@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod chromium;
 mod client;
 mod gateway;
 mod guard;
@@ -27,6 +28,7 @@ mod wire;
 
 pub(crate) use self::{
     browser::{Browser, Login, jwt, unix_now},
+    chromium::Chromium,
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},
