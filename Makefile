@@ -1,4 +1,4 @@
-.PHONY: help demo test check bench bench-load bench-memory bench-flow bench-revocation fmt
+.PHONY: help demo test check bench bench-load bench-memory bench-flow bench-revocation fmt chart
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -13,6 +13,11 @@ test: ## Run every test; starts a private Postgres and Redis by itself
 
 check: ## What CI checks: format, lints, docs, benches, tests
 	@.ci/run
+
+chart: ## Lint, render and validate the chart and its alerts
+	@.ci/setup test
+	cargo build --locked
+	@.ci/chart/run
 
 bench: ## Measure the token check, the naive alternative beside it
 	@.ci/setup build
