@@ -21,6 +21,7 @@ pub mod http;
 pub mod jws;
 pub mod listener;
 pub mod maintenance;
+pub mod manual;
 pub mod metrics;
 pub mod mint;
 pub mod preflight;
