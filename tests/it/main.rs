@@ -29,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod maintenance;
 mod manual;
+mod observability;
 mod outages;
 mod privileges;
 mod routes;
