@@ -45,8 +45,9 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             manual::completions(shell, &mut io::stdout()).map_err(Into::into)
         }
-        Command::Man { folder } => manual::pages(&folder)
-            .with_context(|| format!("cannot write to {}", folder.display())),
+        Command::Man { folder } => {
+            manual::pages(&folder).with_context(|| format!("cannot write to {}", folder.display()))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

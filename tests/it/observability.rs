@@ -55,7 +55,10 @@ fn every_metric_and_reason_of_the_alerts_and_the_dashboard_exists() {
         for reason in reasons(text) {
             let series = format!("difygate_rejections_total{{reason=\"{reason}\"}}");
             let flush = format!("difygate_token_cache_flushes_total{{reason=\"{reason}\"}}");
-            assert!(scrape.contains(&series) || scrape.contains(&flush), "{reason}");
+            assert!(
+                scrape.contains(&series) || scrape.contains(&flush),
+                "{reason}"
+            );
         }
     }
 }

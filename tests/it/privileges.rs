@@ -205,7 +205,10 @@ fn without_a_name_the_grants_are_for_the_role_of_the_configuration() {
     let output = difygate(&["migrate", "--grants", "--config", path.to_str().unwrap()]);
 
     let said = text(&output.stdout);
-    assert!(said.contains("GRANT SELECT ON accounts TO \"gate\";\n"), "{said}");
+    assert!(
+        said.contains("GRANT SELECT ON accounts TO \"gate\";\n"),
+        "{said}"
+    );
     let misused = difygate(&["migrate", "--role", "gate"]);
     assert_eq!(misused.status.code(), Some(2));
 }

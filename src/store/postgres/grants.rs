@@ -18,9 +18,10 @@ pub(super) const NEEDED: [(&str, &[&str]); 5] = [
 /// run in Dify's database.
 pub fn grants(role: &str) -> String {
     let name = identifier(role);
-    let mut sql = "-- What difygate needs in Dify's database. Run it there as the tables' owner; the role\n\
+    let mut sql =
+        "-- What difygate needs in Dify's database. Run it there as the tables' owner; the role\n\
                    -- has to exist: CREATE ROLE ... LOGIN PASSWORD '...';\n"
-        .to_owned();
+            .to_owned();
     // Everybody may do these two unless somebody has taken it away; neither name is known here.
     for right in [
         "CONNECT ON DATABASE %I', current_database()",
