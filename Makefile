@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check bench bench-load bench-memory bench-flow bench-revocation outages fmt
+.PHONY: help demo test screenshots check bench bench-load bench-memory bench-flow bench-revocation outages chart packaging sbom install fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,27 @@ screenshots: ## Take a picture of every view of the page at /device, in target/s
 
 check: ## What CI checks: format, lints, docs, benches, tests
 	@.ci/run
+
+chart: ## Lint, render and validate the chart and its alerts
+	@.ci/setup test
+	cargo build --locked
+	@.ci/chart/run
+
+packaging: ## Check the Dockerfile, the compose file and the systemd unit
+	@.ci/setup test
+	cargo build --locked
+	@.ci/packaging/run
+
+sbom: ## Write a software bill of materials, target/difygate.cdx.json
+	@.ci/setup build
+	cargo install --locked --quiet --root target/sbom cargo-cyclonedx@0.5.9
+	target/sbom/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename difygate.cdx
+	mv difygate.cdx.json target/
+
+install: ## Build a release and install it below DESTDIR/usr: program, unit, manual, completions
+	@.ci/setup build
+	cargo build --locked --release
+	@.ci/packaging/install target/release/difygate "$(DESTDIR)"
 
 bench: ## Measure the token check, the naive alternative beside it
 	@.ci/setup build

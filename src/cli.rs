@@ -3,10 +3,21 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// What `--help` and the manual page say at their end.
+const AFTER_HELP: &str = "\
+Exit codes: 0, 1 (failed), 2 (usage or invalid configuration).
+
+Signals: SIGTERM, SIGINT and SIGQUIT end `serve` as soon as its open requests have, or after \
+server.shutdown_grace.
+
+Every key of the configuration, its default and its meaning are in config.toml.example; \
+DIFYGATE__SECTION__KEY in the environment overrides the file.";
 
 /// A bearer-auth gateway in front of a Dify API.
 #[derive(Debug, Parser)]
-#[command(version, about, disable_help_subcommand = true)]
+#[command(version, about, disable_help_subcommand = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -28,11 +39,37 @@ pub enum Command {
         connect: bool,
     },
     /// Create the token table and its indexes, or verify them; prints what was done.
-    Migrate(ConfigFile),
+    Migrate(Migrate),
     /// Delete what is left of tokens that ended long ago, once.
     Prune(ConfigFile),
     /// Try the gateway with nothing installed: stores in memory, a stand-in for Dify.
     Demo(Demo),
+    /// Write a shell's completion script to standard output.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command.
+    #[command(hide = true)]
+    Man {
+        /// The folder to write them to; it has to be there.
+        folder: PathBuf,
+    },
+}
+
+/// What to do with the database.
+#[derive(Args, Debug)]
+pub struct Migrate {
+    /// Where the database is.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Change nothing; print the statements that give a role all that the gateway needs.
+    #[arg(long)]
+    pub grants: bool,
+    /// The role they are for [default: the one that the configuration names].
+    #[arg(long, value_name = "NAME", requires = "grants")]
+    pub role: Option<String>,
 }
 
 /// Where the configuration is.

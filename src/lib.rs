@@ -24,6 +24,7 @@ pub mod jws;
 pub mod licence;
 pub mod listener;
 pub mod maintenance;
+pub mod manual;
 pub mod metrics;
 pub mod mint;
 pub mod preflight;

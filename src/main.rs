@@ -11,12 +11,12 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use difygate::{
     app::{self, App, StartError, StoreSet},
-    cli::{Cli, Command, ConfigFile},
+    cli::{Cli, Command, ConfigFile, Migrate},
     clock::Clock,
     config::{self, Config, Environment, Invalid, Loaded},
     demo,
     health::Health,
-    maintenance, preflight, telemetry,
+    maintenance, manual, preflight, telemetry,
 };
 use tokio::{
     runtime::Runtime,
@@ -37,11 +37,17 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(file) => serve(&file),
         Command::Check { config, connect } => check(&config, connect),
-        Command::Migrate(file) => job(&file, maintenance::migrate),
+        Command::Migrate(options) => migrate(&options),
         Command::Prune(file) => job(&file, maintenance::prune),
         Command::Demo(options) => runtime(0).and_then(|runtime| {
             runtime.block_on(async { demo::run(&options, stop_signal(|| {})).await })
         }),
+        Command::Completions { shell } => {
+            manual::completions(shell, &mut io::stdout()).map_err(Into::into)
+        }
+        Command::Man { folder } => {
+            manual::pages(&folder).with_context(|| format!("cannot write to {}", folder.display()))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,6 +127,19 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
             "postgres, redis and the upstream answer; nothing is missing"
         )?;
     }
+    Ok(())
+}
+
+fn migrate(options: &Migrate) -> anyhow::Result<()> {
+    if !options.grants {
+        return job(&options.config, maintenance::migrate);
+    }
+    let grants = match &options.role {
+        // Whoever names the role need not have a configuration yet.
+        Some(role) => maintenance::grants_to(role),
+        None => maintenance::grants(&load(&options.config)?.config)?,
+    };
+    io::stdout().write_all(grants.as_bytes())?;
     Ok(())
 }
 

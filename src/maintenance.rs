@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
+
 use crate::{
     clock::Clock,
     config::{Config, PostgresConfig},
     health::Health,
     retention::{self, Pruned},
-    store::postgres::{PgSessionStore, PostgresLink},
+    store::postgres::{self, PgSessionStore, PostgresLink},
 };
 
 /// Longest time that one statement of a job may take. Nobody waits for an answer to a request, and
@@ -66,6 +68,22 @@ pub async fn prune(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<()
         )?;
     }
     Ok(())
+}
+
+/// Returns the statements that give the role of the configuration what the gateway needs.
+///
+/// # Errors
+///
+/// When the configuration names no role.
+pub fn grants(config: &Config) -> anyhow::Result<String> {
+    let role = postgres::role(&config.postgres)?
+        .context("postgres.url names no role; say which with --role")?;
+    Ok(grants_to(&role))
+}
+
+/// Returns the statements that give a role what the gateway needs.
+pub fn grants_to(role: &str) -> String {
+    postgres::grants(role)
 }
 
 fn link(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<PostgresLink>> {

@@ -30,12 +30,14 @@ use crate::{
 };
 
 mod directory;
+mod grants;
 mod migrate;
 mod preflight;
 mod sessions;
 mod tokens;
 
 pub use directory::PgDirectory;
+pub use grants::grants;
 pub use migrate::Migration;
 pub use preflight::Missing;
 pub use sessions::PgSessionStore;
@@ -249,6 +251,16 @@ fn target(
         config.application_name("difygate");
     }
     Ok(config)
+}
+
+/// Returns the role that a configuration connects as, where it names one.
+///
+/// # Errors
+///
+/// When the target cannot be understood.
+pub fn role(config: &PostgresConfig) -> Result<Option<String>, InvalidTarget> {
+    let target = target(&config.target, config.timeout)?;
+    Ok(target.get_user().map(ToOwned::to_owned))
 }
 
 fn classify(error: tokio_postgres::Error) -> StoreError {

@@ -98,7 +98,7 @@ const ONE_PLACE: [(&str, &[&str]); 5] = [
             "src/store/postgres/migrate.rs",
             "src/store/postgres/sessions.rs",
             "src/store/postgres/tokens.rs",
-            "src/store/postgres/preflight.rs",
+            "src/store/postgres/grants.rs",
         ],
     ),
     ("\"auth:token:", &["src/store/redis/token_cache.rs"]),

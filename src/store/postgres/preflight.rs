@@ -2,20 +2,8 @@
 
 use tokio_postgres::types::Type;
 
-use super::PostgresLink;
+use super::{PostgresLink, grants::NEEDED};
 use crate::store::StoreError;
-
-/// Every table that the gateway touches, with the rights it needs (`contract/storage.md`).
-const NEEDED: [(&str, &[&str]); 5] = [
-    (
-        "oauth_access_tokens",
-        &["SELECT", "INSERT", "UPDATE", "DELETE"],
-    ),
-    ("accounts", &["SELECT"]),
-    ("tenants", &["SELECT"]),
-    ("tenant_account_joins", &["SELECT"]),
-    ("dify_setups", &["SELECT"]),
-];
 
 /// `to_regclass` is NULL for a table that is not there; asking about its rights would be an
 /// error.
