@@ -89,7 +89,13 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
         cache.ping().await?;
         cache.claim(&hash, None, b"difygate", TRIAL_TTL).await?;
         cache
-            .settle(&hash, b"difygate", b"invalid", TRIAL_TTL)
+            .settle(
+                &hash,
+                b"difygate",
+                b"invalid",
+                TRIAL_TTL,
+                cache.connection(),
+            )
             .await?;
         cache.read(&hash).await?;
         cache.overwrite(&hash, b"invalid", TRIAL_TTL).await?;

@@ -148,6 +148,10 @@ impl fmt::Debug for CachedValue {
     }
 }
 
+/// Tells one connection to the cache from the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheConnection(pub u64);
+
 /// The cache that every gateway and every Dify process shares: Redis, in production.
 ///
 /// Values are opaque here; [`crate::check`] knows what they say.
@@ -174,18 +178,23 @@ pub trait TokenCache: Send + Sync + fmt::Debug {
         ttl: Duration,
     ) -> Result<bool, StoreError>;
 
+    /// Returns which connection a command would use now.
+    fn connection(&self) -> CacheConnection;
+
     /// Replaces `lease` by `value` for `ttl` if it is still there; `true` if it did. One atomic
-    /// step.
+    /// step, on no other connection than `on`: another server may never have heard that the lease
+    /// was deleted.
     ///
     /// # Errors
     ///
-    /// When the cache cannot say whether it was done.
+    /// When the cache cannot say whether it was done, or the connection is another one by now.
     async fn settle(
         &self,
         hash: &TokenHash,
         lease: &[u8],
         value: &[u8],
         ttl: Duration,
+        on: CacheConnection,
     ) -> Result<bool, StoreError>;
 
     /// Puts `value` under `hash` for `ttl`, whatever was there.

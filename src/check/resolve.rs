@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, Timestamp},
     entropy::Entropy,
     metrics::{Metrics, Tier},
-    store::{CachedValue, TokenCache, TokenStore},
+    store::{CacheConnection, CachedValue, TokenCache, TokenStore},
     token::{TokenHash, TokenKind},
 };
 
@@ -62,6 +62,7 @@ pub struct Settings {
 struct Standing<'a> {
     value: &'a [u8],
     connection: ConnectionId,
+    on: CacheConnection,
 }
 
 impl Desk {
@@ -92,7 +93,7 @@ impl Desk {
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
         self.stores.metrics.coherence.refreshes.inc();
-        let connection = self.coherence.connection();
+        let (connection, on) = (self.coherence.connection(), self.stores.cache.connection());
         let asked = self.about_to_ask(&hash);
         let Ok(found) = self.stores.cache.read(&hash).await else {
             return self.resolve_without_redis(kind, hash).await;
@@ -113,6 +114,7 @@ impl Desk {
                 let standing = Standing {
                     value: &value.bytes,
                     connection,
+                    on,
                 };
                 self.settle(kind, hash, standing, context).await
             }
@@ -212,6 +214,7 @@ impl Desk {
         let standing = Standing {
             value: &lease,
             connection: self.coherence.connection(),
+            on: self.stores.cache.connection(),
         };
         match self
             .stores
@@ -267,7 +270,8 @@ impl Desk {
     /// Puts `value` in the place of what stands there, on the connection that put or found it.
     ///
     /// Another server may never have heard of the revocation that ended what stands there, and
-    /// what is put there anew is doubted by nobody.
+    /// what is put there anew is doubted by nobody. The cache itself sees to it that the connection
+    /// is the same; behind that of a cluster a node may have had a successor, which is asked here.
     async fn put(
         &self,
         hash: &TokenHash,
@@ -279,7 +283,9 @@ impl Desk {
             return Err(Undecided::StoresAway);
         }
         let cache = &self.stores.cache;
-        let settled = cache.settle(hash, standing.value, value, ttl).await;
+        let settled = cache
+            .settle(hash, standing.value, value, ttl, standing.on)
+            .await;
         settled.map_err(|_| Undecided::StoresAway)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -13,7 +13,8 @@ use crate::{
     clock::{ManualClock, Timestamp},
     entropy::OsEntropy,
     store::{
-        AccountStatus, CachedValue, StoreError, TokenCache, TokenRecord, TokenStore,
+        AccountStatus, CacheConnection, CachedValue, StoreError, TokenCache, TokenRecord,
+        TokenStore,
         embedded::{EmbeddedCache, EmbeddedTokens},
     },
 };
@@ -77,6 +78,8 @@ struct Cache {
     inner: Arc<EmbeddedCache>,
     away: AtomicBool,
     after_read: Mutex<Option<Interruption>>,
+    /// Which connection there is; another one may be to another server.
+    connection: AtomicU64,
 }
 
 impl std::fmt::Debug for Cache {
@@ -115,14 +118,22 @@ impl TokenCache for Cache {
         self.reach()?.claim(hash, expected, lease, ttl).await
     }
 
+    fn connection(&self) -> CacheConnection {
+        CacheConnection(self.connection.load(Ordering::SeqCst))
+    }
+
     async fn settle(
         &self,
         hash: &TokenHash,
         lease: &[u8],
         value: &[u8],
         ttl: Duration,
+        on: CacheConnection,
     ) -> Result<bool, StoreError> {
-        self.reach()?.settle(hash, lease, value, ttl).await
+        if on != self.connection() {
+            return Err(AWAY);
+        }
+        self.reach()?.settle(hash, lease, value, ttl, on).await
     }
 
     async fn overwrite(
@@ -174,6 +185,7 @@ impl World {
             inner: Arc::new(EmbeddedCache::new(Arc::clone(&clock) as Arc<dyn Clock>)),
             away: AtomicBool::new(false),
             after_read: Mutex::default(),
+            connection: AtomicU64::default(),
         });
         let metrics = Arc::new(Metrics::new());
         let stores = Stores {

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{CachedValue, StoreError, TokenCache, TokenRecord, TokenStore};
+use super::{CacheConnection, CachedValue, StoreError, TokenCache, TokenRecord, TokenStore};
 use crate::{
     clock::{Clock, Monotonic, Timestamp},
     token::TokenHash,
@@ -183,12 +183,17 @@ impl TokenCache for EmbeddedCache {
         Ok(self.put_if(hash, lease, ttl, |present| present == expected))
     }
 
+    fn connection(&self) -> CacheConnection {
+        CacheConnection::default()
+    }
+
     async fn settle(
         &self,
         hash: &TokenHash,
         lease: &[u8],
         value: &[u8],
         ttl: Duration,
+        _on: CacheConnection,
     ) -> Result<bool, StoreError> {
         Ok(self.put_if(hash, value, ttl, |present| present == Some(lease)))
     }

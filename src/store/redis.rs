@@ -165,7 +165,35 @@ impl RedisLink {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let connection = self.current().ok_or(StoreError::Unreachable {
+        self.command_on(self.current(), command).await
+    }
+
+    /// The same, on connection `epoch` and no other.
+    async fn command_in<T, F>(
+        &self,
+        epoch: u64,
+        command: impl FnOnce(Connection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let connection = {
+            // Held while one connection takes another's place.
+            let current = lock(&self.epoch);
+            self.current().filter(|_| *current == epoch)
+        };
+        self.command_on(connection, command).await
+    }
+
+    async fn command_on<T, F>(
+        &self,
+        connection: Option<Connection>,
+        command: impl FnOnce(Connection) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let connection = connection.ok_or(StoreError::Unreachable {
             store: STORE,
             source: None,
         })?;

@@ -70,7 +70,12 @@ async fn keeps_every_promise(cluster: &DedicatedCluster, prefix: &str) -> Vec<Ve
     for n in 0..60 {
         let hash = hash_of(&format!("spread {n}"));
         assert!(cache.claim(&hash, None, b"lease", LONG).await.unwrap());
-        assert!(cache.settle(&hash, b"lease", b"value", LONG).await.unwrap());
+        assert!(
+            cache
+                .settle(&hash, b"lease", b"value", LONG, cache.connection())
+                .await
+                .unwrap()
+        );
         assert_eq!(cache.read(&hash).await.unwrap().unwrap().bytes, b"value");
     }
     cluster.keys().await
@@ -141,7 +146,12 @@ async fn a_slot_that_has_moved_is_followed() {
         // The read first: it is the script that the heir has not seen.
         assert_eq!(cache.read(&hash).await.unwrap(), None);
         assert!(cache.claim(&hash, None, b"lease", LONG).await.unwrap());
-        assert!(cache.settle(&hash, b"lease", b"value", LONG).await.unwrap());
+        assert!(
+            cache
+                .settle(&hash, b"lease", b"value", LONG, cache.connection())
+                .await
+                .unwrap()
+        );
         assert_eq!(cache.read(&hash).await.unwrap().unwrap().bytes, b"value");
     }
 }

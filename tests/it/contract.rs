@@ -99,19 +99,19 @@ pub(crate) async fn cache_contract(cache: &dyn TokenCache) {
     // Only the present lease settles, and settles once.
     assert!(
         !cache
-            .settle(&hash, b"lease-1", b"stale", LONG)
+            .settle(&hash, b"lease-1", b"stale", LONG, cache.connection())
             .await
             .unwrap()
     );
     assert!(
         cache
-            .settle(&hash, b"lease-2", b"value", LONG)
+            .settle(&hash, b"lease-2", b"value", LONG, cache.connection())
             .await
             .unwrap()
     );
     assert!(
         !cache
-            .settle(&hash, b"lease-2", b"again", LONG)
+            .settle(&hash, b"lease-2", b"again", LONG, cache.connection())
             .await
             .unwrap()
     );
@@ -128,7 +128,12 @@ pub(crate) async fn cache_contract(cache: &dyn TokenCache) {
     let other = hash_of("b");
     cache.claim(&other, None, b"lease", SHORT).await.unwrap();
     assert_eventually!(text(cache, &other).await.is_none(), "the lease ends");
-    assert!(!cache.settle(&other, b"lease", b"late", LONG).await.unwrap());
+    assert!(
+        !cache
+            .settle(&other, b"lease", b"late", LONG, cache.connection())
+            .await
+            .unwrap()
+    );
     assert_eq!(text(cache, &other).await, None);
     assert!(cache.claim(&other, None, b"lease", LONG).await.unwrap());
 

@@ -329,3 +329,19 @@ async fn who_joins_after_a_revocation_gets_no_answer_from_before_it() {
     let late = late.lock().unwrap().take().unwrap();
     assert_eq!(late.await, Ok(false));
 }
+
+#[tokio::test]
+async fn a_fill_does_not_end_on_a_connection_that_was_renewed_at_the_last_moment() {
+    let world = followed();
+    let cache = Arc::clone(&world.cache);
+    *world.tokens.after_lookup.lock().unwrap() = Some(Box::new(move || {
+        // Nobody has been told yet: only the cache knows.
+        cache.connection.fetch_add(1, Ordering::SeqCst);
+    }));
+
+    assert_eq!(world.check().await, Ok(true));
+
+    let lease = world.in_redis().await.unwrap();
+    assert!(lease.starts_with(b"{\"lease\""));
+    assert!(matches!(world.in_local(), Hit::Miss));
+}

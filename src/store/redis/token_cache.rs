@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{RedisLink, millis, ping, script::OneKeyScript};
+use super::{
+    RedisLink, millis, ping,
+    script::{Call, OneKeyScript},
+};
 use crate::{
-    store::{CachedValue, StoreError, TokenCache},
+    store::{CacheConnection, CachedValue, StoreError, TokenCache},
     token::TokenHash,
 };
 
@@ -33,16 +36,9 @@ impl RedisTokenCache {
     }
 
     /// Puts `value` where exactly `expected` is, in one step inside Redis.
-    async fn swap(
-        &self,
-        hash: &TokenHash,
-        expected: &[u8],
-        value: &[u8],
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
+    fn swap(&self, hash: &TokenHash, expected: &[u8], value: &[u8], ttl: Duration) -> Call<'_> {
         let call = self.swap.on(self.key_of(hash));
-        let call = call.arg(expected).arg(value).arg(millis(ttl));
-        self.link.command(|connection| call.run(connection)).await
+        call.arg(expected).arg(value).arg(millis(ttl))
     }
 }
 
@@ -66,7 +62,8 @@ impl TokenCache for RedisTokenCache {
         ttl: Duration,
     ) -> Result<bool, StoreError> {
         if let Some(expected) = expected {
-            return self.swap(hash, expected, lease, ttl).await;
+            let call = self.swap(hash, expected, lease, ttl);
+            return self.link.command(|connection| call.run(connection)).await;
         }
         let mut set = redis::cmd("SET");
         set.arg(self.key_of(hash))
@@ -81,14 +78,21 @@ impl TokenCache for RedisTokenCache {
         Ok(answer.is_some())
     }
 
+    fn connection(&self) -> CacheConnection {
+        CacheConnection(self.link.epoch())
+    }
+
     async fn settle(
         &self,
         hash: &TokenHash,
         lease: &[u8],
         value: &[u8],
         ttl: Duration,
+        on: CacheConnection,
     ) -> Result<bool, StoreError> {
-        self.swap(hash, lease, value, ttl).await
+        let call = self.swap(hash, lease, value, ttl);
+        let put = |connection| call.run(connection);
+        self.link.command_in(on.0, put).await
     }
 
     async fn overwrite(
