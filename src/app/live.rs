@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{StartError, check_routes, keys_of};
+use super::{StartError, keys_of, routes_of};
 use crate::{
     config::{Config, Loaded, RateLimitsConfig, Spelling},
     current::Current,
@@ -45,7 +45,7 @@ impl Live {
         levels: &LogLevels,
     ) -> Result<(), StartError> {
         let config = &loaded.config;
-        check_routes(config)?;
+        routes_of(config).map_err(StartError::Invalid)?;
         let keys = keys_of(config)?;
         // Nothing below can fail.
         let active_kid = Arc::clone(keys.envelopes.active_kid());

@@ -29,13 +29,14 @@ pub struct ServerConfig {
     pub cors_allow_origins: Vec<String>,
     /// Longest a client may take to send its request head, from its first byte on; up to 5 minutes.
     pub request_header_timeout: Duration,
-    /// How long an idle client connection is kept, 1 second to 1 hour.
+    /// How long an idle client connection is kept, and how long a client may leave what it is sent
+    /// unread, 1 second to 1 hour.
     pub idle_timeout: Duration,
     /// How long open requests may go on after `SIGTERM`, up to 1 hour.
     pub shutdown_grace: Duration,
     /// Largest request head accepted, in bytes, 1 KiB to 1 MiB.
     pub max_header_bytes: usize,
-    /// TLS on the public listeners; `None` is plain HTTP. Not in force yet.
+    /// TLS on the public listeners; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
 }
 
@@ -43,11 +44,35 @@ pub struct ServerConfig {
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
     /// Certificate chain, the server's own first.
-    pub cert: PathBuf,
+    pub cert: TlsFile,
     /// Private key of the certificate.
-    pub key: PathBuf,
+    pub key: TlsFile,
     /// Authorities whose client certificates are required; `None` asks for none.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<TlsFile>,
+}
+
+/// A file that the configuration names; it is read when the listeners are set up.
+#[derive(Debug, Clone)]
+pub struct TlsFile {
+    /// The key that names it.
+    pub key: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where the key was set, for messages.
+    pub origin: Option<String>,
+}
+
+impl TlsFile {
+    /// Says what is wrong with the file.
+    pub fn problem(&self, fault: &str, need: &str) -> Problem {
+        Problem {
+            key: self.key.to_owned(),
+            origin: self.origin.clone(),
+            got: Some(format!("{:?} ({fault})", self.path)),
+            need: need.to_owned(),
+            remedy: None,
+        }
+    }
 }
 
 /// The private side: health, readiness, metrics.
@@ -99,8 +124,13 @@ impl TlsConfig {
                 });
             }
         }
-        let [cert, key, client_ca] =
-            keys.map(|path| reader.optional(path, text).map(PathBuf::from));
+        let [cert, key, client_ca] = keys.map(|key| {
+            reader.optional(key, text).map(|path| TlsFile {
+                key,
+                path: PathBuf::from(path),
+                origin: reader.origin(key),
+            })
+        });
         Some(Self {
             cert: cert?,
             key: key?,
