@@ -140,6 +140,7 @@ impl App {
         );
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
+        let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         Ok(Self {
             front: Arc::new(Front {
                 heads: Arc::new(Heads {
@@ -149,6 +150,10 @@ impl App {
                     access: config.log.access,
                 }),
                 tls,
+                proxies: config
+                    .server
+                    .proxy_protocol
+                    .then(|| trusted_proxies.clone()),
                 patience: config.server.idle_timeout,
             }),
             gateway: Gateway {
@@ -158,7 +163,7 @@ impl App {
                 endpoints,
                 activity,
                 backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
-                trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
+                trusted_proxies,
                 keys: Arc::clone(&live.keys),
                 clock,
                 metrics: Arc::clone(&metrics),

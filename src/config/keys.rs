@@ -113,7 +113,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.listen", "0.0.0.0:8080", Now),
     unset("server.threads", Now), // Default: the CPUs of the machine.
     key("server.trusted_proxies", "", Now),
-    key("server.proxy_protocol", "false", Later),
+    key("server.proxy_protocol", "false", Now),
     key("server.cors_allow_origins", "", Now).dify("OPENAPI_CORS_ALLOW_ORIGINS"),
     key("server.request_header_timeout", "10s", Now),
     key("server.idle_timeout", "75s", Now),

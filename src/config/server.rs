@@ -23,7 +23,7 @@ pub struct ServerConfig {
     pub threads: NonZeroUsize,
     /// Peers whose `X-Forwarded-*` are believed; default nobody, since anybody can send them.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether connections from trusted proxies begin with a PROXY header. Not in force yet.
+    /// Whether every connection comes from a trusted proxy and begins with its PROXY header.
     pub proxy_protocol: bool,
     /// Origins whose pages may call what bearer tokens guard, as browsers spell them, or `*`.
     pub cors_allow_origins: Vec<String>,
@@ -85,14 +85,25 @@ pub struct AdminConfig {
 impl ServerConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        let trusted_proxies = reader.value("server.trusted_proxies", list(network));
+        let proxy_protocol = reader.value("server.proxy_protocol", boolean);
+        if proxy_protocol && trusted_proxies.is_empty() {
+            reader.problem(Problem {
+                key: "server.proxy_protocol".to_owned(),
+                origin: reader.origin("server.proxy_protocol"),
+                got: Some("true, with nobody in server.trusted_proxies".to_owned()),
+                need: "the proxies that send the header; all others are cut off".to_owned(),
+                remedy: Some("name them in server.trusted_proxies".to_owned()),
+            });
+        }
         Self {
             listen: reader.value("server.listen", listeners),
             threads: reader
                 .optional("server.threads", integer(1..=MAX_THREADS))
                 .and_then(NonZeroUsize::new)
                 .unwrap_or_else(available_threads),
-            trusted_proxies: reader.value("server.trusted_proxies", list(network)),
-            proxy_protocol: reader.value("server.proxy_protocol", boolean),
+            trusted_proxies,
+            proxy_protocol,
             cors_allow_origins: reader.value("server.cors_allow_origins", list(web_origin)),
             request_header_timeout: reader.value(
                 "server.request_header_timeout",

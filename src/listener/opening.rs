@@ -8,9 +8,12 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use pingora::protocols::Stream;
 use tokio::net::TcpStream;
 
+use crate::http::client_ip::TrustedProxies;
+
 use super::{
     Connection, HeadPolicy, Tls,
     http2::Http2Connection,
+    proxy_protocol,
     transport::{Carrier, Transport},
 };
 
@@ -21,6 +24,9 @@ pub struct Front {
     pub heads: Arc<dyn HeadPolicy>,
     /// TLS, unless the listeners speak in plain text.
     pub tls: Option<Arc<Tls>>,
+    /// The proxies whose PROXY header every connection has to begin with, where
+    /// `server.proxy_protocol` says so.
+    pub proxies: Option<TrustedProxies>,
     /// How long a client may leave what it is sent unread (`server.idle_timeout`).
     pub patience: Duration,
 }
@@ -32,9 +38,20 @@ impl Front {
     ///
     /// The operating system's or rustls's, and [`io::ErrorKind::TimedOut`] when the deadline has
     /// passed.
-    pub(super) async fn open(&self, socket: TcpStream, peer: SocketAddr) -> io::Result<Stream> {
+    pub(super) async fn open(&self, mut socket: TcpStream, peer: SocketAddr) -> io::Result<Stream> {
         let opening = async {
             socket.set_nodelay(true)?;
+            let peer = match &self.proxies {
+                None => peer,
+                Some(proxies) if proxies.contains(peer.ip()) => {
+                    let said = proxy_protocol::read_header(&mut socket).await?;
+                    said.unwrap_or(peer)
+                }
+                Some(_) => {
+                    let why = "with server.proxy_protocol, only server.trusted_proxies connect";
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+                }
+            };
             let carrier = match &self.tls {
                 Some(tls) => Carrier::Tls(Box::new(tls.acceptor().accept(socket).await?)),
                 None => Carrier::Plain(socket),

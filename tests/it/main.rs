@@ -32,6 +32,7 @@ mod lifecycle;
 mod limits;
 mod maintenance;
 mod outages;
+mod proxy_protocol;
 mod reload;
 mod routes;
 mod sessions;
