@@ -24,7 +24,7 @@ use crate::{
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
     licence::Licence,
-    listener::{Front, Listener, Tls},
+    listener::{Front, Listener, Room, Tls},
     metrics::Metrics,
     retention,
     route::{RouteTable, Surface},
@@ -154,6 +154,7 @@ impl App {
                     .server
                     .proxy_protocol
                     .then(|| trusted_proxies.clone()),
+                room: Room::new(config.server.max_connections),
                 patience: config.server.idle_timeout,
             }),
             gateway: Gateway {

@@ -18,7 +18,7 @@ mod tls;
 mod transport;
 
 pub use connection::{Connection, HeadPolicy};
-pub use opening::Front;
+pub use opening::{Front, Room};
 pub use tls::Tls;
 
 /// How long to hold still when the process has no file descriptors left: accepting would fail
@@ -67,8 +67,14 @@ impl Listener {
             match accepted {
                 Ok((socket, peer)) => {
                     let (app, front) = (Arc::clone(&app), Arc::clone(&front));
+                    // Who comes next waits in the kernel's queue until there is room for this one.
+                    let room = tokio::select! {
+                        room = front.room.enter() => room,
+                        _ = shutdown.wait_for(|stop| *stop) => return,
+                    };
                     let mut shutdown = shutdown.clone();
                     connections.spawn(async move {
+                        let _room = room;
                         let opened = tokio::select! {
                             opened = front.open(socket, peer) => opened,
                             // It has not asked for anything yet.

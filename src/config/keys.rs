@@ -119,6 +119,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.idle_timeout", "75s", Now),
     key("server.shutdown_grace", "25s", Now),
     key("server.max_header_bytes", "64KiB", Now),
+    key("server.max_connections", "10000", Now),
     unset("server.tls.cert", Now),
     unset("server.tls.key", Now),
     unset("server.tls.client_ca", Now),

@@ -14,6 +14,9 @@ use super::value::{Mismatch, Value};
 /// Most threads that make sense on any machine; above it the number is a typing error.
 const MAX_THREADS: usize = 1024;
 
+/// Most connections that make sense; Linux's own limit of files is of that order.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
 /// The public side.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -36,6 +39,8 @@ pub struct ServerConfig {
     pub shutdown_grace: Duration,
     /// Largest request head accepted, in bytes, 1 KiB to 1 MiB.
     pub max_header_bytes: usize,
+    /// Most client connections at a time, 1 to 1,000,000; further ones wait to be accepted.
+    pub max_connections: usize,
     /// TLS on the public listeners; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
 }
@@ -115,6 +120,7 @@ impl ServerConfig {
             ),
             shutdown_grace: reader.value("server.shutdown_grace", duration(ms..=hour)),
             max_header_bytes: reader.value("server.max_header_bytes", size(1 << 10..=1 << 20)),
+            max_connections: reader.value("server.max_connections", integer(1..=MAX_CONNECTIONS)),
             tls: TlsConfig::read(reader),
         }
     }

@@ -3,10 +3,21 @@
 //! All of it happens in the connection's own task and within one deadline, so that a client that
 //! says nothing holds nobody up and is soon gone.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pingora::protocols::Stream;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::http::client_ip::TrustedProxies;
 
@@ -16,6 +27,37 @@ use super::{
     proxy_protocol,
     transport::{Carrier, Transport},
 };
+
+/// Room for connections (`server.max_connections`).
+#[derive(Debug)]
+pub struct Room {
+    free: Arc<Semaphore>,
+    /// Whether the log has been told that there is none.
+    is_full: AtomicBool,
+}
+
+impl Room {
+    /// Makes room for so many.
+    pub fn new(connections: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(connections)),
+            is_full: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits until there is room for one more, which lasts as long as the permit.
+    pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        if self.free.available_permits() == 0 && !self.is_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!("server.max_connections is reached: further clients wait");
+        }
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok();
+        if self.free.available_permits() > 0 {
+            self.is_full.store(false, Ordering::Relaxed);
+        }
+        permit
+    }
+}
 
 /// How connections of the public listeners begin.
 #[derive(Debug)]
@@ -27,6 +69,8 @@ pub struct Front {
     /// The proxies whose PROXY header every connection has to begin with, where
     /// `server.proxy_protocol` says so.
     pub proxies: Option<TrustedProxies>,
+    /// How many connections there may be at a time, and whether there are that many.
+    pub room: Room,
     /// How long a client may leave what it is sent unread (`server.idle_timeout`).
     pub patience: Duration,
 }

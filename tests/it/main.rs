@@ -34,6 +34,7 @@ mod maintenance;
 mod outages;
 mod proxy_protocol;
 mod reload;
+mod room;
 mod routes;
 mod sessions;
 mod sso;
