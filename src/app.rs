@@ -99,7 +99,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let Checked { routes, tls } = check(config)?;
-        let live = Live::new(config)?;
+        let live = Live::new(config, tls.clone())?;
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),

@@ -2,6 +2,7 @@
 
 mod clients;
 mod files;
+mod rotation;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
