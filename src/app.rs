@@ -2,7 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use pingora::{apps::HttpServerApp as _, proxy::http_proxy, server::configuration::ServerConf};
+use pingora::{
+    apps::{HttpServerApp as _, HttpServerOptions},
+    protocols::http::v2::server::H2Options,
+    proxy::http_proxy,
+    server::configuration::ServerConf,
+};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -14,12 +19,12 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Coherence, Config, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{Backends, Gateway, Heads, RequestIds, Settings},
+    gateway::{self, Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
     licence::Licence,
-    listener::{HeadPolicy, Listener},
+    listener::{Front, Listener, Room, Tls},
     metrics::Metrics,
     retention,
     route::{RouteTable, Surface},
@@ -62,7 +67,7 @@ pub enum StartError {
 pub struct App {
     gateway: Gateway,
     listeners: Vec<Listener>,
-    heads: Arc<Heads>,
+    front: Arc<Front>,
     admin: (Admin, TcpListener),
     stores: StoreSet,
     health: Arc<Health>,
@@ -75,6 +80,7 @@ pub struct App {
     /// This process's name among the others, where it follows changes in Redis.
     follow_as: Option<Uuid>,
     server: Arc<ServerConf>,
+    http2: H2Options,
 }
 
 impl App {
@@ -89,21 +95,11 @@ impl App {
         health: Arc<Health>,
         stores: StoreSet,
     ) -> Result<Self, StartError> {
-        if config.server.tls.is_some() {
-            // Other keys of later releases may be set without harm; plain text in place of TLS is.
-            return Err(StartError::Invalid(vec![Problem {
-                key: "server.tls".to_owned(),
-                origin: None,
-                got: None,
-                need: "no TLS yet: this release would listen in plain text".to_owned(),
-                remedy: Some("end TLS in front of the gateway and remove the key".to_owned()),
-            }]));
-        }
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
-        let routes = check_routes(config)?;
-        let live = Live::new(config)?;
+        let Checked { routes, tls } = check(config)?;
+        let live = Live::new(config, tls.clone())?;
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),
@@ -144,12 +140,22 @@ impl App {
         );
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
+        let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         Ok(Self {
-            heads: Arc::new(Heads {
-                timeout: config.server.request_header_timeout,
-                request_ids: Arc::clone(&request_ids),
-                metrics: Arc::clone(&metrics),
-                access: config.log.access,
+            front: Arc::new(Front {
+                heads: Arc::new(Heads {
+                    timeout: config.server.request_header_timeout,
+                    request_ids: Arc::clone(&request_ids),
+                    metrics: Arc::clone(&metrics),
+                    access: config.log.access,
+                }),
+                tls,
+                proxies: config
+                    .server
+                    .proxy_protocol
+                    .then(|| trusted_proxies.clone()),
+                room: Room::new(config.server.max_connections),
+                patience: config.server.idle_timeout,
             }),
             gateway: Gateway {
                 settings: Settings::from_config(config),
@@ -158,7 +164,7 @@ impl App {
                 endpoints,
                 activity,
                 backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
-                trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
+                trusted_proxies,
                 keys: Arc::clone(&live.keys),
                 clock,
                 metrics: Arc::clone(&metrics),
@@ -184,6 +190,7 @@ impl App {
                 upstream_keepalive_pool_size: config.upstream.keepalive,
                 ..ServerConf::default()
             }),
+            http2: gateway::http2_limits(config.server.max_header_bytes),
         })
     }
 
@@ -217,13 +224,18 @@ impl App {
         let (shutdown, stopping) = watch::channel(false);
         let connections = TaskTracker::new();
         let activity = Arc::clone(&self.gateway.activity);
-        let proxy = Arc::new(http_proxy(&self.server, self.gateway));
+        let mut proxy = http_proxy(&self.server, self.gateway);
+        proxy.h2_options = Some(self.http2);
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(self.front.patience);
+        proxy.server_options = Some(options);
+        let proxy = Arc::new(proxy);
         for listener in self.listeners {
             let address = listener.address();
             tracing::info!(listener = "gateway", %address, "listening");
             connections.spawn(listener.serve(
                 Arc::clone(&proxy),
-                Arc::clone(&self.heads) as Arc<dyn HeadPolicy>,
+                Arc::clone(&self.front),
                 stopping.clone(),
                 connections.clone(),
             ));
@@ -332,18 +344,44 @@ async fn bind(config: &Config) -> Result<(Vec<Listener>, TcpListener), StartErro
     Ok((listeners, admin))
 }
 
-/// Builds the route table, which checks the rules of the configuration against the built-in rows.
+/// What a configuration is turned into before anything is bound.
+#[derive(Debug)]
+pub struct Checked {
+    routes: RouteTable,
+    tls: Option<Arc<Tls>>,
+}
+
+/// Builds the route table, which checks the rules of the configuration against the built-in rows,
+/// and reads the files of `server.tls`.
 ///
 /// # Errors
 ///
-/// [`StartError::Invalid`] with every rule that opens what is guarded.
-pub fn check_routes(config: &Config) -> Result<RouteTable, StartError> {
+/// [`StartError::Invalid`] with every rule that opens what is guarded, and every file that cannot
+/// be used.
+pub fn check(config: &Config) -> Result<Checked, StartError> {
+    let routes = routes_of(config);
+    let tls = config.server.tls.as_ref().map(Tls::load).transpose();
+    match (routes, tls) {
+        (Ok(routes), Ok(tls)) => Ok(Checked {
+            routes,
+            tls: tls.map(Arc::new),
+        }),
+        (routes, tls) => {
+            let mut problems = routes.err().unwrap_or_default();
+            problems.extend(tls.err().unwrap_or_default());
+            Err(StartError::Invalid(problems))
+        }
+    }
+}
+
+/// Builds the route table.
+fn routes_of(config: &Config) -> Result<RouteTable, Vec<Problem>> {
     let surface = Surface {
         legacy_paths: config.device_flow.legacy_paths,
         enterprise: config.enterprise.enabled,
         device_page: config.device_page.enabled,
     };
-    RouteTable::new(&config.routes, surface).map_err(StartError::Invalid)
+    RouteTable::new(&config.routes, surface)
 }
 
 /// Builds the keys.

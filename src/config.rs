@@ -37,7 +37,7 @@ pub use self::postgres::{PostgresConfig, PostgresTarget};
 pub use self::problem::{Invalid, Problem};
 pub use self::redis::{NodeAddress, RedisConfig, RedisTarget};
 pub use self::routes::{RoutePolicy, RouteRule, RouteUpstream};
-pub use self::server::{AdminConfig, ServerConfig, TlsConfig};
+pub use self::server::{AdminConfig, ServerConfig, TlsConfig, TlsFile};
 pub use self::spelling::Spelling;
 pub use self::tokens::{Coherence, RateLimit, RateLimitsConfig, TokenCacheConfig, TokensConfig};
 pub use self::upstream::{Endpoint, UpstreamConfig};

@@ -1,6 +1,6 @@
 //! The proxy: pingora's phases, each a few lines, calling into the layers below.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::header;
@@ -34,12 +34,14 @@ mod ctx;
 mod forward;
 mod framing;
 mod heads;
+mod http2;
 mod local;
 mod respond;
 mod upstream;
 
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
+pub use http2::limits as http2_limits;
 pub use upstream::{Backend, Backends};
 
 /// The gateway's settings that requests look at.
@@ -255,6 +257,7 @@ impl ProxyHttp for Gateway {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         mark(session, true);
         keep_alive(session, self.settings.idle_seconds);
+        http2::settle(session, Duration::from_secs(self.settings.idle_seconds));
         ctx.client = self.identify(session, ctx);
         let answered = match self.judge(session, ctx).await {
             Ok(Next::Forward) => {

@@ -11,8 +11,15 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::TaskTracker;
 
 mod connection;
+mod http2;
+mod opening;
+mod proxy_protocol;
+mod tls;
+mod transport;
 
 pub use connection::{Connection, HeadPolicy};
+pub use opening::{Front, Room};
+pub use tls::Tls;
 
 /// How long to hold still when the process has no file descriptors left: accepting would fail
 /// again at once.
@@ -46,7 +53,7 @@ impl Listener {
     pub async fn serve<A>(
         self,
         app: Arc<A>,
-        heads: Arc<dyn HeadPolicy>,
+        front: Arc<Front>,
         mut shutdown: watch::Receiver<bool>,
         connections: TaskTracker,
     ) where
@@ -59,14 +66,27 @@ impl Listener {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
-                    let heads = Arc::clone(&heads);
+                    let (app, front) = (Arc::clone(&app), Arc::clone(&front));
+                    // Who comes next waits in the kernel's queue until there is room for this one.
+                    let room = tokio::select! {
+                        room = front.room.enter() => room,
+                        _ = shutdown.wait_for(|stop| *stop) => return,
+                    };
+                    let mut shutdown = shutdown.clone();
                     connections.spawn(async move {
-                        match Connection::new(socket, peer, heads) {
-                            Ok(connection) => {
-                                app.process_new(Box::new(connection), &shutdown).await;
+                        let _room = room;
+                        let opened = tokio::select! {
+                            opened = front.open(socket, peer) => opened,
+                            // It has not asked for anything yet.
+                            _ = shutdown.wait_for(|stop| *stop) => return,
+                        };
+                        match opened {
+                            Ok(stream) => {
+                                app.process_new(stream, &shutdown).await;
                             }
-                            Err(error) => tracing::debug!(%error, "a connection broke at once"),
+                            Err(error) => {
+                                tracing::debug!(%error, %peer, "a connection ended before it began");
+                            }
                         }
                     });
                 }

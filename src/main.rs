@@ -111,7 +111,7 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
             "note: {key} is set, but not yet in force in this release"
         )?;
     }
-    app::check_routes(&loaded.config)?;
+    app::check(&loaded.config)?;
     writeln!(out, "the configuration is valid")?;
     if connect {
         let problems =

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{StartError, check_routes, keys_of};
+use super::{StartError, keys_of, routes_of};
 use crate::{
     config::{Config, Loaded, RateLimitsConfig, Spelling},
     current::Current,
     jws::Keys,
+    listener::Tls,
     telemetry::LogLevels,
 };
 
@@ -20,15 +21,18 @@ pub struct Live {
     pub(super) limits: Arc<Current<RateLimitsConfig>>,
     /// Who may begin a login.
     pub(super) known_client_ids: Arc<Current<Vec<String>>>,
+    /// Certificate, key and client authorities, where the listeners speak TLS.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Live {
     /// Puts a start's configuration in force.
-    pub(super) fn new(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn new(config: &Config, tls: Option<Arc<Tls>>) -> Result<Self, StartError> {
         Ok(Self {
             keys: Current::new(keys_of(config)?),
             limits: Current::new(config.rate_limits.clone()),
             known_client_ids: Current::new(config.device_flow.known_client_ids.clone()),
+            tls,
         })
     }
 
@@ -45,8 +49,17 @@ impl Live {
         levels: &LogLevels,
     ) -> Result<(), StartError> {
         let config = &loaded.config;
-        check_routes(config)?;
+        routes_of(config).map_err(StartError::Invalid)?;
         let keys = keys_of(config)?;
+        match (&self.tls, &config.server.tls) {
+            // The files may have changed under the same names.
+            (Some(tls), Some(files)) => tls.reload(files).map_err(StartError::Invalid)?,
+            (None, None) => {}
+            _ => tracing::warn!(
+                key = "server.tls",
+                "TLS has been turned on or off, which takes a restart"
+            ),
+        }
         // Nothing below can fail.
         let active_kid = Arc::clone(keys.envelopes.active_kid());
         self.keys.replace(keys);

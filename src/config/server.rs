@@ -14,6 +14,9 @@ use super::value::{Mismatch, Value};
 /// Most threads that make sense on any machine; above it the number is a typing error.
 const MAX_THREADS: usize = 1024;
 
+/// Most connections that make sense; Linux's own limit of files is of that order.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
 /// The public side.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -23,19 +26,22 @@ pub struct ServerConfig {
     pub threads: NonZeroUsize,
     /// Peers whose `X-Forwarded-*` are believed; default nobody, since anybody can send them.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether connections from trusted proxies begin with a PROXY header. Not in force yet.
+    /// Whether every connection comes from a trusted proxy and begins with its PROXY header.
     pub proxy_protocol: bool,
     /// Origins whose pages may call what bearer tokens guard, as browsers spell them, or `*`.
     pub cors_allow_origins: Vec<String>,
     /// Longest a client may take to send its request head, from its first byte on; up to 5 minutes.
     pub request_header_timeout: Duration,
-    /// How long an idle client connection is kept, 1 second to 1 hour.
+    /// How long an idle client connection is kept, and how long a client may leave what it is sent
+    /// unread, 1 second to 1 hour.
     pub idle_timeout: Duration,
     /// How long open requests may go on after `SIGTERM`, up to 1 hour.
     pub shutdown_grace: Duration,
     /// Largest request head accepted, in bytes, 1 KiB to 1 MiB.
     pub max_header_bytes: usize,
-    /// TLS on the public listeners; `None` is plain HTTP. Not in force yet.
+    /// Most client connections at a time, 1 to 1,000,000; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// TLS on the public listeners; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
 }
 
@@ -43,11 +49,35 @@ pub struct ServerConfig {
 #[derive(Debug, Clone)]
 pub struct TlsConfig {
     /// Certificate chain, the server's own first.
-    pub cert: PathBuf,
+    pub cert: TlsFile,
     /// Private key of the certificate.
-    pub key: PathBuf,
+    pub key: TlsFile,
     /// Authorities whose client certificates are required; `None` asks for none.
-    pub client_ca: Option<PathBuf>,
+    pub client_ca: Option<TlsFile>,
+}
+
+/// A file that the configuration names; it is read when the listeners are set up.
+#[derive(Debug, Clone)]
+pub struct TlsFile {
+    /// The key that names it.
+    pub key: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where the key was set, for messages.
+    pub origin: Option<String>,
+}
+
+impl TlsFile {
+    /// Says what is wrong with the file.
+    pub fn problem(&self, fault: &str, need: &str) -> Problem {
+        Problem {
+            key: self.key.to_owned(),
+            origin: self.origin.clone(),
+            got: Some(format!("{:?} ({fault})", self.path)),
+            need: need.to_owned(),
+            remedy: None,
+        }
+    }
 }
 
 /// The private side: health, readiness, metrics.
@@ -60,14 +90,25 @@ pub struct AdminConfig {
 impl ServerConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        let trusted_proxies = reader.value("server.trusted_proxies", list(network));
+        let proxy_protocol = reader.value("server.proxy_protocol", boolean);
+        if proxy_protocol && trusted_proxies.is_empty() {
+            reader.problem(Problem {
+                key: "server.proxy_protocol".to_owned(),
+                origin: reader.origin("server.proxy_protocol"),
+                got: Some("true, with nobody in server.trusted_proxies".to_owned()),
+                need: "the proxies that send the header; all others are cut off".to_owned(),
+                remedy: Some("name them in server.trusted_proxies".to_owned()),
+            });
+        }
         Self {
             listen: reader.value("server.listen", listeners),
             threads: reader
                 .optional("server.threads", integer(1..=MAX_THREADS))
                 .and_then(NonZeroUsize::new)
                 .unwrap_or_else(available_threads),
-            trusted_proxies: reader.value("server.trusted_proxies", list(network)),
-            proxy_protocol: reader.value("server.proxy_protocol", boolean),
+            trusted_proxies,
+            proxy_protocol,
             cors_allow_origins: reader.value("server.cors_allow_origins", list(web_origin)),
             request_header_timeout: reader.value(
                 "server.request_header_timeout",
@@ -79,6 +120,7 @@ impl ServerConfig {
             ),
             shutdown_grace: reader.value("server.shutdown_grace", duration(ms..=hour)),
             max_header_bytes: reader.value("server.max_header_bytes", size(1 << 10..=1 << 20)),
+            max_connections: reader.value("server.max_connections", integer(1..=MAX_CONNECTIONS)),
             tls: TlsConfig::read(reader),
         }
     }
@@ -99,8 +141,13 @@ impl TlsConfig {
                 });
             }
         }
-        let [cert, key, client_ca] =
-            keys.map(|path| reader.optional(path, text).map(PathBuf::from));
+        let [cert, key, client_ca] = keys.map(|key| {
+            reader.optional(key, text).map(|path| TlsFile {
+                key,
+                path: PathBuf::from(path),
+                origin: reader.origin(key),
+            })
+        });
         Some(Self {
             cert: cert?,
             key: key?,

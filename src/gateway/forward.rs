@@ -216,13 +216,17 @@ fn add_forwarded(session: &Session, headers: &mut HeaderMap, peer_trusted: bool)
         said(FORWARDED_PORT),
     );
     if !proto {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(
+            FORWARDED_PROTO,
+            HeaderValue::from_static(own_scheme(session)),
+        );
     }
     let authority = session.req_header().headers.get(header::HOST).cloned();
     if let Some(authority) = authority {
         if !port {
             let port = match port_of(authority.as_bytes()) {
                 Some(port) => value(port)?,
+                None if own_scheme(session) == "https" => HeaderValue::from_static("443"),
                 None => HeaderValue::from_static("80"),
             };
             headers.insert(FORWARDED_PORT, port);
@@ -320,6 +324,16 @@ fn visible(text: &str) -> std::borrow::Cow<'_, [u8]> {
 fn value(bytes: &[u8]) -> Result<HeaderValue> {
     HeaderValue::from_bytes(bytes)
         .map_err(|error| Error::because(ErrorType::InternalError, "a header value", error))
+}
+
+/// Returns the scheme that is spoken on the connection itself.
+pub(super) fn own_scheme(session: &Session) -> &'static str {
+    let digest = session.digest();
+    if digest.is_some_and(|digest| digest.ssl_digest.is_some()) {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Returns the address at the other end of the connection; there is none on a Unix socket.

@@ -1,4 +1,4 @@
-//! Rules of HTTP/1.1 that must not be bent in front of a guarded API.
+//! Rules of HTTP that must not be bent in front of a guarded API.
 //!
 //! pingora is lenient in a few places where RFC 9112 allows it. A gateway whose upstream may read
 //! the same bytes differently refuses them instead: one request in, one request out.
@@ -11,7 +11,14 @@ use crate::{
     route::NotCanonical,
 };
 
+/// Most header fields; in HTTP/1.1 it is pingora's own limit.
+const MAX_HEADERS: usize = 256;
+
 /// Checks the header section's framing and size.
+///
+/// Over HTTP/2 the codec has refused what it must not let through already: connection-specific
+/// fields, a `te` other than `trailers`, misplaced or doubled pseudo-header fields, and a body that
+/// is not as long as announced (RFC 9113 section 8); and pingora, what names two hosts.
 pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Rejection> {
     let head = session.req_header();
     if session.as_http1().is_some() {
@@ -25,13 +32,6 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
         // The parsed target has lost it by now.
         if target_of(&raw).contains(&b'#') {
             return Err(Rejection::Target(NotCanonical::Fragment));
-        }
-        let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-        if let Some(length) = lengths.next() {
-            let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-            if !digits || lengths.next().is_some() {
-                return Err(Rejection::Malformed(Malformed::ContentLength));
-            }
         }
         let codings = head.headers.get_all(header::TRANSFER_ENCODING);
         let mut codings = codings.iter();
@@ -47,6 +47,16 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
             if has_content_length(&raw) {
                 return Err(Rejection::Malformed(Malformed::TwoFramings));
             }
+        }
+    }
+    if head.headers.len() > MAX_HEADERS {
+        return Err(Rejection::HeaderTooLarge);
+    }
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !digits || lengths.next().is_some() {
+            return Err(Rejection::Malformed(Malformed::ContentLength));
         }
     }
     match head.headers.get(header::HOST) {

@@ -8,7 +8,10 @@ use std::{
 use http::{Method, header};
 use pingora::proxy::Session;
 
-use super::{Ctx, Gateway, forward::FORWARDED_PROTO};
+use super::{
+    Ctx, Gateway,
+    forward::{FORWARDED_PROTO, own_scheme},
+};
 use crate::{
     endpoints::LocalRequest,
     http::{Malformed, Rejection, Reply, body::MAX_BODY},
@@ -84,13 +87,14 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Rejection> {
         .unwrap_or(Err(Rejection::Malformed(Malformed::Body)))
 }
 
-/// Returns the scheme that the client used, by what may be believed. The gateway itself speaks
-/// plain HTTP; a trusted proxy in front of it says what the client spoke.
+/// Returns the scheme that the client used, by what may be believed: a trusted proxy says what the
+/// client spoke to it, otherwise it is what is spoken here.
 fn scheme_of(session: &Session, ctx: &Ctx) -> &'static str {
     let said = session.req_header().headers.get(FORWARDED_PROTO);
     let said = said.filter(|_| ctx.peer_trusted);
     match said.and_then(|said| said.to_str().ok()) {
         Some(said) if said.trim().eq_ignore_ascii_case("https") => "https",
-        _ => "http",
+        Some(_) => "http",
+        None => own_scheme(session),
     }
 }

@@ -18,16 +18,13 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
+use pingora::protocols::{ALPN, Stream};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufWriter, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf},
     time::{Sleep, sleep},
 };
+
+use super::transport::{Transport, seen_by_pingora};
 
 /// Size of a connection's write buffer in bytes: a response's head and a small body leave in one
 /// segment and one system call. Larger writes go past it.
@@ -48,10 +45,7 @@ pub trait HeadPolicy: Send + Sync + fmt::Debug {
 /// An accepted connection.
 #[derive(Debug)]
 pub struct Connection {
-    io: BufWriter<TcpStream>,
-    id: UniqueIDType,
-    peer: SocketAddr,
-    socket: Arc<SocketDigest>,
+    io: BufWriter<Transport>,
     heads: Arc<dyn HeadPolicy>,
     /// Whether a request has been parsed and not ended yet.
     in_request: AtomicBool,
@@ -73,27 +67,23 @@ enum HeadProgress {
 }
 
 impl Connection {
-    pub(super) fn new(
-        socket: TcpStream,
-        peer: SocketAddr,
-        heads: Arc<dyn HeadPolicy>,
-    ) -> io::Result<Self> {
-        use std::os::fd::AsRawFd as _;
-        socket.set_nodelay(true)?;
-        let fd = socket.as_raw_fd();
-        let digest = SocketDigest::from_raw_fd(fd);
-        // Known already, so that nobody has to ask the kernel again.
-        let _ = digest.peer_addr.set(Some(peer.into()));
-        Ok(Self {
-            io: BufWriter::with_capacity(WRITE_BUFFER, socket),
-            id: fd,
-            peer,
-            socket: Arc::new(digest),
+    pub(super) fn new(transport: Transport, heads: Arc<dyn HeadPolicy>) -> Self {
+        Self {
+            io: BufWriter::with_capacity(WRITE_BUFFER, transport),
             heads,
             in_request: AtomicBool::new(false),
             head_over: AtomicBool::new(false),
             head: HeadProgress::Awaited,
-        })
+        }
+    }
+
+    fn transport(&self) -> &Transport {
+        self.io.get_ref()
+    }
+
+    /// Tells whether something is on its way that nobody has flushed.
+    fn has_unsent(&self) -> bool {
+        !self.io.buffer().is_empty() || self.transport().has_unsent()
     }
 
     /// Tells the connection below `stream` that a request has been parsed, or has ended.
@@ -117,9 +107,9 @@ impl Connection {
             return None;
         }
         if written.starts_with(b"HTTP/1.1 400 ") {
-            Some(self.heads.malformed(self.peer))
+            Some(self.heads.malformed(self.transport().peer))
         } else if written.starts_with(b"HTTP/1.1 405 ") {
-            Some(self.heads.connect_refused(self.peer))
+            Some(self.heads.connect_refused(self.transport().peer))
         } else {
             None
         }
@@ -154,7 +144,7 @@ impl AsyncRead for Connection {
             // Nobody waits with something unsent in hand: pingora does not flush the beginning of
             // a body whose length is known.
             if read.is_pending()
-                && !self.io.buffer().is_empty()
+                && self.has_unsent()
                 && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
             {
                 return Poll::Ready(Err(error));
@@ -211,40 +201,4 @@ impl AsyncWrite for Connection {
     }
 }
 
-#[async_trait]
-impl Shutdown for Connection {
-    async fn shutdown(&mut self) {
-        if let Err(error) = self.io.shutdown().await {
-            tracing::trace!(%error, "a connection was gone before it was shut down");
-        }
-    }
-}
-
-impl UniqueID for Connection {
-    fn id(&self) -> UniqueIDType {
-        self.id
-    }
-}
-
-impl Ssl for Connection {}
-
-impl Peek for Connection {}
-
-impl GetTimingDigest for Connection {
-    /// pingora asks at every request and nothing of ours reads it.
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Connection {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Connection {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.socket))
-    }
-}
+seen_by_pingora!(Connection, ALPN::H1);

@@ -267,18 +267,3 @@ fn the_demo_says_what_to_do_when_its_port_is_taken() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("--listen"));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tls_is_not_silently_plain_text() {
-    let directory = tempfile::tempdir().unwrap();
-    let toml = Gateway::builder()
-        .set("server.tls.cert", "\"/etc/difygate/tls.crt\"")
-        .set("server.tls.key", "\"/etc/difygate/tls.key\"")
-        .to_toml();
-    let path = write(directory.path(), &toml);
-
-    let output = difygate(&["serve", "--config", &path], &[]);
-
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("server.tls"));
-}

@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod certificates;
 mod chromium;
 mod client;
 mod gateway;
@@ -23,11 +24,13 @@ mod relayed;
 mod selftest;
 mod sso;
 mod stage;
+mod tool;
 mod upstream;
 mod wire;
 
 pub(crate) use self::{
     browser::{Browser, Login, jwt, unix_now},
+    certificates::Certificates,
     chromium::Chromium,
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
@@ -43,5 +46,6 @@ pub(crate) use self::{
         completes, enterprise, enterprise_stage, jws, licence, with_enterprise,
     },
     stage::{ISSUER, Stage},
+    tool::{Printed, run},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
 };

@@ -1,0 +1,154 @@
+//! Connections that mean no good: each is bounded in time and memory, and others are served.
+
+use super::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame, get};
+use super::*;
+
+/// Most that one hostile connection may cost, in KiB; the floods below send many times as much.
+const CEILING: u64 = 32 * 1024;
+
+/// Asserts that the gateway still serves, and has not grown beyond the ceiling.
+async fn goes_on(stage: &Stage, before: u64) {
+    let printed = curl(&stage.gateway, "/v1/info", &[]).await;
+    assert!(printed.out.starts_with("HTTP/2 200"), "{printed:?}");
+    let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
+    assert!(grown < CEILING, "grown by {grown} KiB");
+}
+
+/// Serves a little first, so that what every process needs is there; then the memory in use.
+async fn warmed_up(stage: &Stage) -> u64 {
+    curl(&stage.gateway, "/v1/info", &[]).await;
+    stage.gateway.rss_kib()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_reset_at_once_end_the_connection() {
+    let stage = stage(|gateway| gateway).await;
+    stage.upstream.on("/slow", Behaviour::HangBeforeHeader);
+    let before = warmed_up(&stage).await;
+    let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
+    let block = get("/slow", &[]);
+
+    let mut refused = false;
+    for batch in 0..200 {
+        let mut bytes = Vec::new();
+        for n in 0..100 {
+            let stream = 2 * (batch * 100 + n) + 1;
+            bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block));
+            bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        }
+        if client.try_send(&bytes).await.is_err() {
+            refused = true;
+            break;
+        }
+    }
+
+    goes_on(&stage, before).await;
+    // Whether the flood was cut short or worked off, none of it is left.
+    assert!(refused || client.first(&[frames::GOAWAY]).await.is_some());
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await == 0.0,
+        "no request is left"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_block_that_never_ends_ends_the_connection() {
+    let stage = stage(|gateway| gateway).await;
+    let before = warmed_up(&stage).await;
+    let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
+    client.send(&frame(HEADERS, 0, 1, &get("/", &[]))).await;
+    let value = "x".repeat(16_000);
+    let more = frame(CONTINUATION, 0, 1, &frames::block(&[("x-more", &value)]));
+
+    let mut refused = false;
+    for _ in 0..10_000 {
+        if client.try_send(&more).await.is_err() {
+            refused = true;
+            break;
+        }
+    }
+
+    assert!(refused, "160 MB of a header block were taken");
+    goes_on(&stage, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_bomb_does_not_unfold() {
+    let stage = stage(|gateway| gateway).await;
+    let before = warmed_up(&stage).await;
+    let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
+    // A field of 3,900 bytes goes into the dynamic table, where one byte names it ever after
+    // (RFC 7541 section 6.1): 16 KiB on the wire stand for 60 MB.
+    let mut bomb = get("/", &[]);
+    let field = frames::block(&[("x-bomb", &"x".repeat(3_900))]);
+    bomb.push(0x40);
+    bomb.extend(&field[1..]);
+    bomb.extend(vec![0xbe; 12_000]);
+
+    for stream in 0..20 {
+        let bomb = if stream == 0 {
+            &bomb[..]
+        } else {
+            &bomb[bomb.len() - 12_000..]
+        };
+        let sent = frame(HEADERS, END_HEADERS | END_STREAM, 2 * stream + 1, bomb);
+        if client.try_send(&sent).await.is_err() {
+            break;
+        }
+    }
+
+    goes_on(&stage, before).await;
+    assert!(
+        !stage.upstream.take_requests().is_empty(),
+        "those that warmed up"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_agrees_on_http_2_and_says_nothing_is_cut_off() {
+    let short = |gateway: GatewayBuilder| gateway.set("server.request_header_timeout", "\"500ms\"");
+    let stage = stage(short).await;
+    let mut silent = Http2::connect(stage.gateway.addr()).await;
+    let mut halting = Http2::connect(stage.gateway.addr()).await;
+    halting.send(b"PRI * HTTP/2.0\r\n").await;
+
+    assert!(silent.is_closed(Duration::from_secs(10)).await);
+    assert!(halting.is_closed(Duration::from_secs(10)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_ends_and_so_does_a_head_that_drips() {
+    let stage = stage(|gateway| gateway.set("server.idle_timeout", "\"1s\"")).await;
+    let mut idle = Http2::begin(stage.gateway.addr(), &[]).await;
+    let mut dripping = Http2::begin(stage.gateway.addr(), &[]).await;
+    dripping.send(&frame(HEADERS, 0, 1, &get("/", &[]))).await;
+
+    assert!(idle.is_closed(Duration::from_secs(10)).await);
+    assert!(dripping.is_closed(Duration::from_secs(10)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_never_read_is_given_up() {
+    let stage = stage(|gateway| gateway.set("server.idle_timeout", "\"1s\"")).await;
+    stage.upstream.on("/big", Behaviour::BigBody(100 << 20));
+    let before = warmed_up(&stage).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE = 0: the client makes no room for any body.
+    let shut = [0, 4, 0, 0, 0, 0];
+    let mut client = Http2::begin(stage.gateway.addr(), &shut).await;
+    for stream in 0..50 {
+        let whole = END_HEADERS | END_STREAM;
+        client
+            .send(&frame(HEADERS, whole, 2 * stream + 1, &get("/big", &[])))
+            .await;
+    }
+
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await >= 1.0,
+        "the requests are under way"
+    );
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await == 0.0,
+        "the requests are given up"
+    );
+    goes_on(&stage, before).await;
+}

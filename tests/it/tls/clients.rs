@@ -1,0 +1,37 @@
+//! `server.tls.client_ca`: who has no certificate of the authority is nobody.
+
+use super::*;
+
+async fn gateway(made: &Certificates) -> Stage {
+    let ca = quoted(&made.cert("ca"));
+    Stage::with(|gateway| with_tls(gateway, made, "server").set("server.tls.client_ca", &ca)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_the_authority_is_required() {
+    let made = Certificates::make();
+    let stage = gateway(&made).await;
+    made.issue("stranger-ca", &["-subj", "/CN=other"], None);
+    made.issue("stranger", &["-subj", "/CN=client"], Some("stranger-ca"));
+
+    for version in ["--tlsv1.3", "--tls-max=1.2"] {
+        let version: Vec<&str> = version.split('=').collect();
+        for (name, served) in [
+            (None, false),
+            (Some("stranger"), false),
+            (Some("client"), true),
+        ] {
+            let [cert, key] = name.map_or_else(
+                || [String::new(), String::new()],
+                |name| [made.cert(name), made.key(name)].map(|p| p.to_str().unwrap().to_owned()),
+            );
+            let mut more = version.clone();
+            if name.is_some() {
+                more.extend(["--cert", &cert, "--key", &key]);
+            }
+            let printed = curl(stage.gateway.addr(), &made, "/v1/info", &more).await;
+            assert_eq!(printed.code == Some(0), served, "{name:?}: {printed:?}");
+            assert_eq!(stage.upstream.take_requests().len(), usize::from(served));
+        }
+    }
+}
