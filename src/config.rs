@@ -21,6 +21,7 @@ mod secrets;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 mod units;
 mod upstream;

@@ -30,4 +30,5 @@ pub mod route;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod token;

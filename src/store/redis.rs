@@ -13,6 +13,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{CacheObserver, StoreError};
 use crate::{config::RedisConfig, health::Dependency};
 
+mod address;
 mod connection;
 mod flow;
 mod places;

@@ -44,6 +44,7 @@ pub(crate) fn redis_link(space: &RedisSpace) -> Arc<RedisLink> {
         target: RedisTarget::Url(Secret::new(space.url())),
         key_prefix: space.prefix().to_owned(),
         timeout: Duration::from_secs(2),
+        tls: None,
         sentinels: Vec::new(),
         service_name: None,
         cluster_nodes: Vec::new(),

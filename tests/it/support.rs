@@ -11,6 +11,7 @@
 )]
 
 mod browser;
+mod certificates;
 mod client;
 mod gateway;
 mod guard;
@@ -26,6 +27,7 @@ mod wire;
 
 pub(crate) use self::{
     browser::{Browser, Login, jwt, unix_now},
+    certificates::{Authority, Issued, toml},
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},
