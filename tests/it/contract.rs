@@ -60,6 +60,7 @@ fn real_cache(space: &RedisSpace) -> (RedisTokenCache, Arc<RedisLink>) {
 pub(crate) fn postgres_link(database: &Database) -> Arc<PostgresLink> {
     let config = PostgresConfig {
         target: PostgresTarget::Url(Secret::new(database.url())),
+        tls: difygate::config::PostgresTls::default(),
         pool_size: 4,
         timeout: Duration::from_secs(5),
     };

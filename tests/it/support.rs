@@ -22,6 +22,7 @@ mod relay;
 mod relayed;
 mod selftest;
 mod stage;
+mod terminator;
 mod upstream;
 mod wire;
 
@@ -31,12 +32,13 @@ pub(crate) use self::{
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},
-    postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
+    postgres::{Bouncer, Database, DedicatedPostgres, IssuedToken, NewToken},
     redis::{
         DedicatedCluster, DedicatedRedis, DedicatedSentinels, RedisSpace, SERVICE, redis_fixture,
     },
     relay::{Relay, Side},
     relayed::{Relayed, hash},
     stage::{ISSUER, Stage},
+    terminator::Terminator,
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
 };

@@ -38,7 +38,10 @@ impl Server {
         let tls_port = free_port();
         Self {
             tls_port: Some(tls_port),
-            ..Self::start_with(|| tls_options(tls_port, authority, issued))
+            ..Self::start_with(|| {
+                let tls = tls_options(tls_port, authority, issued);
+                format!("{tls} --tls-replication yes")
+            })
         }
     }
 
