@@ -137,6 +137,7 @@ impl App {
                 activity: &activity,
             },
         );
+        let backends = backends(config, &health)?;
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         Ok(Self {
@@ -152,7 +153,7 @@ impl App {
                 checker,
                 endpoints,
                 activity,
-                backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
+                backends: Arc::new(backends),
                 trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
                 keys: Arc::new(keys),
                 clock,
@@ -278,6 +279,19 @@ impl App {
         }
         tasks
     }
+}
+
+/// Builds the upstreams.
+fn backends(config: &Config, health: &Health) -> Result<Backends, StartError> {
+    Backends::from_config(config, Arc::clone(&health.upstream)).map_err(|error| {
+        StartError::Invalid(vec![Problem {
+            key: "upstream.ca".to_owned(),
+            origin: None,
+            got: Some(error.to_string()),
+            need: "authorities that can vouch for the upstream".to_owned(),
+            remedy: Some("name them here, or install ca-certificates".to_owned()),
+        }])
+    })
 }
 
 /// Names this process for the self-test, where changes in Redis are to be followed.

@@ -14,8 +14,10 @@ use std::{
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 /// Certificates or a key that cannot be used.
@@ -214,6 +216,20 @@ pub fn install_provider() {
     let _ = ring::default_provider().install_default();
 }
 
+/// Connects to a server, with TLS where `tls` is given, and sends it nothing.
+///
+/// # Errors
+///
+/// When it cannot be reached, or not believed.
+pub async fn reach(host: &str, port: u16, tls: Option<Arc<ClientConfig>>) -> io::Result<()> {
+    let stream = TcpStream::connect((host, port)).await?;
+    if let Some(tls) = tls {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        TlsConnector::from(tls).connect(name, stream).await?;
+    }
+    Ok(())
+}
+
 /// Finds what a TLS handshake failed of among an error's causes.
 ///
 /// An I/O error that wraps another shows it as itself and not as its cause, so that walking
@@ -229,8 +245,8 @@ pub fn failure<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error
             .and_then(io::Error::get_ref)
             .map(|inner| inner as &(dyn Error + 'static))
             .or_else(|| {
-                let shared = error.downcast_ref::<Arc<io::Error>>();
-                Some(shared?.get_ref()? as &(dyn Error + 'static))
+                let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+                shared.map(|shared| &**shared as &(dyn Error + 'static))
             });
         next = wrapped.or_else(|| error.source());
     }

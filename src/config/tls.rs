@@ -23,15 +23,8 @@ pub(crate) struct TlsKeys {
 
 /// Reads the files; `None` when one cannot be used, which is recorded.
 pub(crate) fn read(reader: &mut Reader<'_>, keys: &TlsKeys) -> Option<ClientTls> {
-    let [ca, cert, key] = [keys.ca, keys.cert, keys.key].map(|path| file(reader, path));
-    let authorities = match ca.map(|path| Authorities::read(&path)) {
-        Some(Err(error)) => {
-            unusable(reader, keys.ca, &error);
-            return None;
-        }
-        Some(Ok(authorities)) => Some(authorities),
-        None => None,
-    };
+    let trust = read_authorities(reader, keys.ca)?;
+    let [cert, key] = [keys.cert, keys.key].map(|path| file(reader, path));
     let identity = match (cert, key) {
         (None, None) => None,
         (Some(cert), Some(key)) => match Identity::read(&cert, &key) {
@@ -56,10 +49,24 @@ pub(crate) fn read(reader: &mut Reader<'_>, keys: &TlsKeys) -> Option<ClientTls>
             return None;
         }
     };
-    Some(ClientTls {
-        authorities,
-        identity,
-    })
+    Some(ClientTls { identity, ..trust })
+}
+
+/// Reads whom to believe, where nothing is shown; `None` when that cannot be used.
+pub(crate) fn read_authorities(reader: &mut Reader<'_>, path: &str) -> Option<ClientTls> {
+    let Some(file) = file(reader, path) else {
+        return Some(ClientTls::default());
+    };
+    match Authorities::read(&file) {
+        Ok(authorities) => Some(ClientTls {
+            authorities: Some(authorities),
+            identity: None,
+        }),
+        Err(error) => {
+            unusable(reader, path, &error);
+            None
+        }
+    }
 }
 
 /// Refuses files that an operator names where TLS is off: to go on in plain text would be weaker
