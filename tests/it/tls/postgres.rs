@@ -2,7 +2,8 @@
 
 use super::{assert_fine, assert_refused};
 use crate::support::{
-    Authority, DedicatedPostgres, Gateway, GatewayBuilder, NewToken, RedisSpace, Upstream,
+    Authority, DedicatedPostgres, Gateway, GatewayBuilder, NewToken, RedisSpace, Terminator,
+    Upstream,
 };
 
 /// A gateway that reaches a database by the role `gate` and these parameters.
@@ -14,11 +15,12 @@ fn by(
     parameters: &str,
 ) -> GatewayBuilder {
     let database = postgres.database();
-    let url = format!(
-        "postgres://gate:hunter2@{host}:{}/{}?{parameters}",
-        database.port(),
-        database.name()
-    );
+    let address = format!("{host}:{}/{}", database.port(), database.name());
+    at(upstream, redis, &address, parameters)
+}
+
+fn at(upstream: &Upstream, redis: &RedisSpace, address: &str, parameters: &str) -> GatewayBuilder {
+    let url = format!("postgres://gate:hunter2@{address}?{parameters}");
     let gateway = Gateway::builder().upstream(upstream.addr()).redis(redis);
     let parts = ["host", "port", "user", "password", "database"];
     let gateway = parts.iter().fold(gateway, |gateway, part| {
@@ -144,4 +146,29 @@ async fn the_parts_take_the_same_parameters_as_dify_gives_them() {
         &gateway("sslmod=require"),
         &["postgres.parameters", "sslmod"],
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stands_in_between_does_not_get_past_the_channel_binding() {
+    let authority = Authority::new();
+    let postgres = DedicatedPostgres::start_tls(&authority.issue(&["localhost"])).await;
+    let (upstream, redis) = tokio::join!(Upstream::start(), RedisSpace::create());
+    let database = postgres.database();
+    // Even with a certificate of the same authority for the same name.
+    let another = authority.issue(&["localhost"]);
+    let between = Terminator::between(database.addr(), &authority, &another).await;
+    let address = format!("localhost:{}/{}", between.port(), database.name());
+    let gateway = |binding: &str| {
+        let root = authority.file();
+        let parameters = format!(
+            "sslmode=verify-full&sslrootcert={}&channel_binding={binding}",
+            root.display()
+        );
+        at(&upstream, &redis, &address, &parameters)
+    };
+
+    assert_fine(&gateway("disable"));
+    for binding in ["prefer", "require"] {
+        assert_refused(&gateway(binding), &["postgres", "channel binding"]);
+    }
 }
