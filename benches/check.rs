@@ -248,6 +248,7 @@ fn full_decision(criterion: &mut Criterion, filled: &Filled) {
     let surface = Surface {
         legacy_paths: true,
         enterprise: false,
+        device_page: true,
     };
     let table = RouteTable::new(&[], surface).unwrap();
     let rule = |target| {

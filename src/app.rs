@@ -17,7 +17,8 @@ use crate::{
     gateway::{Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
-    jws::KeySet,
+    jws::Keys,
+    licence::Licence,
     listener::{HeadPolicy, Listener},
     metrics::Metrics,
     retention,
@@ -25,9 +26,13 @@ use crate::{
     store::{CacheObserver, redis::Tracking},
 };
 
+mod enterprise;
+mod live;
 mod local;
 mod stores;
 
+use enterprise::Enterprise;
+pub use live::Live;
 pub use stores::{StoreSet, Stores};
 
 /// How long a start waits for each store's first connection. A store that is away delays the
@@ -61,6 +66,9 @@ pub struct App {
     admin: (Admin, TcpListener),
     stores: StoreSet,
     health: Arc<Health>,
+    live: Live,
+    /// The enterprise service's licence, where there is such a service.
+    licence: Option<Arc<Licence>>,
     grace: Duration,
     /// How many days dead rows are kept, where this process prunes.
     prune: Option<u16>,
@@ -95,15 +103,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let routes = check_routes(config)?;
-        let keys = KeySet::new(&config.dify.keys, &config.dify.active_kid).ok_or_else(|| {
-            StartError::Invalid(vec![Problem {
-                key: "dify.active_kid".to_owned(),
-                origin: None,
-                got: Some(config.dify.active_kid.clone()),
-                need: "one of the kids in dify.keys".to_owned(),
-                remedy: None,
-            }])
-        })?;
+        let live = Live::new(config)?;
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),
@@ -126,6 +126,9 @@ impl App {
             Arc::clone(&stores.stores.sessions),
             Arc::clone(&clock),
         ));
+        let enterprise = Enterprise::from_config(&config.enterprise, &clock)
+            .map_err(|problem| StartError::Invalid(vec![problem]))?;
+        let licence = enterprise.as_ref().map(|it| Arc::clone(&it.licence));
         let endpoints = local::endpoints(
             config,
             &stores.stores,
@@ -135,7 +138,9 @@ impl App {
                 entropy: &entropy,
                 metrics: &metrics,
                 activity: &activity,
+                live: &live,
             },
+            enterprise,
         );
         let backends = backends(config, &health)?;
         let (listeners, admin) = bind(config).await?;
@@ -155,7 +160,7 @@ impl App {
                 activity,
                 backends: Arc::new(backends),
                 trusted_proxies: TrustedProxies::new(config.server.trusted_proxies.clone()),
-                keys: Arc::new(keys),
+                keys: Arc::clone(&live.keys),
                 clock,
                 metrics: Arc::clone(&metrics),
                 request_ids,
@@ -170,6 +175,8 @@ impl App {
             ),
             stores,
             health,
+            live,
+            licence,
             grace: config.server.shutdown_grace,
             prune: config.tokens.prune.then_some(config.tokens.retention_days),
             follow_as: follow_as(config, &*entropy),
@@ -184,6 +191,11 @@ impl App {
     /// Returns the bound public addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Returns what can be changed while it runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 
     /// Returns the bound admin address.
@@ -255,6 +267,9 @@ impl App {
                     backend.refresh().await;
                 });
             }
+            if let Some(licence) = self.licence.clone() {
+                contacts.spawn(async move { licence.poll().await });
+            }
             contacts.join_all().await;
         };
         let _ = tokio::time::timeout(FIRST_CONTACT, first_contact).await;
@@ -267,6 +282,9 @@ impl App {
                 let tracking = Tracking::new(redis, observer, clock, replica);
                 tasks.spawn(tracking.keep_following());
             }
+        }
+        if let Some(licence) = self.licence.clone() {
+            tasks.spawn(licence.keep_polling());
         }
         for backend in backends {
             tasks.spawn(backend.keep_fresh());
@@ -337,8 +355,22 @@ pub fn check_routes(config: &Config) -> Result<RouteTable, StartError> {
     let surface = Surface {
         legacy_paths: config.device_flow.legacy_paths,
         enterprise: config.enterprise.enabled,
+        device_page: config.device_page.enabled,
     };
     RouteTable::new(&config.routes, surface).map_err(StartError::Invalid)
+}
+
+/// Builds the keys.
+fn keys_of(config: &Config) -> Result<Keys, StartError> {
+    Keys::from_config(&config.dify).map_err(|error| {
+        StartError::Invalid(vec![Problem {
+            key: "dify.keys".to_owned(),
+            origin: None,
+            got: Some(error.to_string()),
+            need: "kids with secrets that are not empty, the active one among them".to_owned(),
+            remedy: None,
+        }])
+    })
 }
 
 /// Returns the operating system's clock.

@@ -59,6 +59,19 @@ pub enum AuditEvent<'a> {
         /// Who denied.
         subject_email: &'a str,
     },
+    /// A person whom an identity provider has verified was turned away.
+    DeviceFlowRejected {
+        /// Why.
+        reason: Rejected,
+        /// Who.
+        subject_email: &'a str,
+        /// The identity provider.
+        subject_issuer: &'a str,
+        /// The OAuth client.
+        client_id: &'a str,
+        /// What the device calls itself.
+        device_label: &'a str,
+    },
     /// A token was fetched from another address than the one that the login began at.
     CrossIpPoll {
         /// The token's row.
@@ -72,6 +85,22 @@ pub enum AuditEvent<'a> {
     },
 }
 
+/// Why a verified person was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// The e-mail belongs to a Dify account: that person signs in at the console.
+    BelongsToAccount,
+}
+
+impl Rejected {
+    /// Returns the reason on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BelongsToAccount => "email_belongs_to_dify_account",
+        }
+    }
+}
+
 impl AuditEvent<'_> {
     /// Returns the event's name.
     pub const fn name(&self) -> &'static str {
@@ -80,11 +109,16 @@ impl AuditEvent<'_> {
             Self::WrongSurfaceDenied { .. } => "openapi.wrong_surface_denied",
             Self::DeviceFlowApproved { .. } => "oauth.device_flow_approved",
             Self::DeviceFlowDenied { .. } => "oauth.device_flow_denied",
+            Self::DeviceFlowRejected { .. } => "oauth.device_flow_rejected",
             Self::CrossIpPoll { .. } => "oauth.device_code_cross_ip_poll",
         }
     }
 
     /// Writes the event to the audit stream.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one table of what each event says is easier to check than parts of one"
+    )]
     pub fn emit(&self) {
         let event = self.name();
         match self {
@@ -149,6 +183,25 @@ impl AuditEvent<'_> {
                     client_id,
                     device_label,
                     subject_email,
+                    "{event}"
+                );
+            }
+            Self::DeviceFlowRejected {
+                reason,
+                subject_email,
+                subject_issuer,
+                client_id,
+                device_label,
+            } => {
+                tracing::info!(
+                    target: "audit",
+                    event,
+                    reason = reason.as_str(),
+                    subject_type = TokenKind::ExternalSso.subject_type(),
+                    subject_email,
+                    subject_issuer,
+                    client_id,
+                    device_label,
                     "{event}"
                 );
             }

@@ -36,8 +36,8 @@ mod truth;
 
 use coherence::Coherence;
 use entry::Entry;
-use flight::Flights;
 pub use flight::Lost;
+use flight::{Flights, Landed};
 pub use local::Hit;
 use local::LocalCache;
 pub use resolve::{Settings, Stores};
@@ -149,12 +149,28 @@ impl TokenChecker {
     ///
     /// [`Undecided`] when no store can say. This is no refusal.
     pub async fn resolve(&self, kind: TokenKind, hash: TokenHash) -> Result<Verdict, Undecided> {
-        let desk = Arc::clone(&self.desk);
-        let landed = self
-            .flights
-            .join(hash, || async move { desk.resolve(kind, hash).await })
-            .await;
-        let finding = landed.map_err(Undecided::from).flatten();
+        let mut landed = self.fly(kind, hash).await;
+        if let Ok(Landed {
+            outcome:
+                Ok(Finding {
+                    verdict: Verdict::Live(_),
+                    ..
+                }),
+            joined: true,
+        }) = &landed
+        {
+            // It may have been asked before this request came, and the token may have been revoked
+            // in between, with everybody told. The map would know; a flight from now on does.
+            match self.look_up(&hash) {
+                Hit::Live(entry) => return Ok(Verdict::Live(entry)),
+                Hit::Refused => return Ok(Verdict::Refused),
+                Hit::Miss => landed = self.fly(kind, hash).await,
+            }
+        }
+        let finding = landed
+            .map(|landed| landed.outcome)
+            .map_err(Undecided::from)
+            .flatten();
         match &finding {
             Ok(Finding { verdict, tier }) => self
                 .metrics
@@ -162,6 +178,12 @@ impl TokenChecker {
             Err(_) => self.metrics.checks_undecided.inc(),
         }
         finding.map(|finding| finding.verdict)
+    }
+
+    async fn fly(&self, kind: TokenKind, hash: TokenHash) -> Result<Landed<Outcome>, Lost> {
+        let desk = Arc::clone(&self.desk);
+        let work = || async move { desk.resolve(kind, hash).await };
+        self.flights.join(hash, work).await
     }
 
     /// Looks for a successor of an entry, in the background. Whoever misses the token meanwhile

@@ -52,4 +52,7 @@ pub struct Demo {
     /// Where the admin listener listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     pub admin_listen: SocketAddr,
+    /// Also a stand-in for a company: an enterprise service and an identity provider.
+    #[arg(long)]
+    pub enterprise: bool,
 }

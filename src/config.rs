@@ -19,6 +19,7 @@ mod redis;
 mod routes;
 mod secrets;
 mod server;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -38,6 +39,7 @@ pub use self::problem::{Invalid, Problem};
 pub use self::redis::{NodeAddress, RedisConfig, RedisTarget};
 pub use self::routes::{RoutePolicy, RouteRule, RouteUpstream};
 pub use self::server::{AdminConfig, ServerConfig, TlsConfig};
+pub use self::spelling::Spelling;
 pub use self::tokens::{Coherence, RateLimit, RateLimitsConfig, TokenCacheConfig, TokensConfig};
 pub use self::upstream::{Endpoint, UpstreamConfig};
 
@@ -92,6 +94,8 @@ pub struct Loaded {
     /// A value that merely came along in Dify's own variables and equals the default is
     /// not listed.
     pub not_in_force: Vec<String>,
+    /// How every key was spelt.
+    pub spelling: Spelling,
 }
 
 /// Merges the layers and parses the result.
@@ -106,6 +110,7 @@ pub struct Loaded {
 pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Invalid> {
     let (layers, problems) = layers::merge(file, env)?;
     let not_in_force = layers.not_in_force();
+    let spelling = Spelling::of(&layers);
     let mut reader = Reader::new(layers, env, problems);
 
     let config = read(&mut reader);
@@ -115,6 +120,7 @@ pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Inv
             config,
             warnings,
             not_in_force,
+            spelling,
         }),
         _ => Err(Invalid { problems }),
     }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     config::Edition,
-    jws::ConsoleKey,
+    current::Current,
+    jws::Keys,
     store::{Directory, StoreError, Workspace},
 };
 
@@ -71,7 +72,7 @@ pub enum NoSession {
 pub struct Console {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    key: ConsoleKey,
+    keys: Arc<Current<Keys>>,
     edition: Edition,
 }
 
@@ -80,13 +81,13 @@ impl Console {
     pub fn new(
         directory: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,
-        key: ConsoleKey,
+        keys: Arc<Current<Keys>>,
         edition: Edition,
     ) -> Self {
         Self {
             directory,
             clock,
-            key,
+            keys,
             edition,
         }
     }
@@ -131,7 +132,8 @@ impl Console {
     }
 
     fn account_of(&self, token: Option<&str>) -> Option<Uuid> {
-        let claims = self.key.verify(token?, self.clock.now())?;
+        let keys = self.keys.get();
+        let claims = keys.console.verify(token?, self.clock.now())?;
         if claims.get("token_source").is_some_and(is_truthy) {
             return None;
         }
@@ -147,8 +149,9 @@ impl Console {
         if header.trim().is_empty() || !same {
             return Err(NoSession::Csrf);
         }
-        let claims = self
-            .key
+        let keys = self.keys.get();
+        let claims = keys
+            .console
             .verify(cookie, self.clock.now())
             .ok_or(NoSession::Csrf)?;
         let subject = claims.get("sub").and_then(Value::as_str);
@@ -169,5 +172,65 @@ fn is_truthy(value: &Value) -> bool {
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         Value::Object(members) => !members.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        clock::{ManualClock, Timestamp},
+        jws::{ConsoleKey, KeySet},
+        secret::Secret,
+        store::embedded::EmbeddedDirectory,
+    };
+
+    const VECTORS: &str = include_str!("../tests/it/fixtures/jws_vectors.json");
+
+    fn console(secret: &str, now: Timestamp) -> Console {
+        let secret = Secret::new(secret.to_owned());
+        let keys = Keys {
+            console: ConsoleKey::new(&secret),
+            envelopes: KeySet::new(&BTreeMap::from([("a".to_owned(), secret)]), "a").unwrap(),
+        };
+        Console::new(
+            Arc::new(EmbeddedDirectory::default()),
+            Arc::new(ManualClock::at(now)),
+            Current::new(keys),
+            Edition::Cloud,
+        )
+    }
+
+    #[test]
+    fn every_console_vector_gets_the_verdict_it_names() {
+        let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+        let secret = vectors["keys"]["dify-shared-v1"].as_str().unwrap();
+        let all = vectors["console"].as_array().unwrap();
+        assert!(all.len() >= 8);
+        for vector in all {
+            let now = Timestamp::from_unix_seconds(vector["now"].as_i64().unwrap());
+            let console = console(secret, now);
+            let token = vector["token"].as_str().unwrap();
+            let account = vector["account_id"]
+                .as_str()
+                .map(|id| Uuid::parse_str(id).unwrap());
+            let accepted = match vector["kind"].as_str().unwrap() {
+                "access" => {
+                    let found = console.account_of(Some(token));
+                    found.is_some() && found == account
+                }
+                _ => {
+                    let presented = Presented {
+                        access_token: None,
+                        csrf_cookie: Some(token),
+                        csrf_header: Some(token),
+                    };
+                    console.check_csrf(presented, account.unwrap()).is_ok()
+                }
+            };
+            assert_eq!(accepted, vector["expect"] == "ok", "{}", vector["name"]);
+        }
     }
 }

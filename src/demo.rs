@@ -26,14 +26,19 @@ use crate::{
     store::{
         AccountStatus, Person, TokenRecord, Workspace,
         embedded::{
-            EmbeddedCache, EmbeddedDirectory, EmbeddedFlows, EmbeddedTokens, EmbeddedWindows,
+            EmbeddedCache, EmbeddedDirectory, EmbeddedFlows, EmbeddedNonces, EmbeddedTokens,
+            EmbeddedWindows,
         },
     },
     telemetry,
     token::{BearerToken, TokenKind},
 };
 
+mod company;
+mod console;
 mod stand_in;
+
+use console::{Console, Resident};
 
 /// Life of the demo's valid token, as long as Dify's own default.
 const TOKEN_LIFE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -44,25 +49,37 @@ const TOKEN_LIFE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 ///
 /// When an address cannot be bound.
 pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let upstream = stand_in::start().await?;
-    let config = config::load(
-        Some(("the demo", &configuration(options, upstream))),
-        &Environment::default(),
-    )?
-    .config;
+    let secret = random_secret();
+    let (listen, environment) = if options.enterprise {
+        let listen = company::settled(options.listen)?;
+        (listen, company(listen, &secret).await?)
+    } else {
+        (options.listen, Environment::default())
+    };
+    let resident = Resident {
+        account: random_id(&OsEntropy),
+        name: "Ada",
+        email: "ada@example.com",
+        workspace: "Ada's Workspace",
+    };
+    let console = Console::new(&secret, resident.clone(), options.enterprise);
+    let upstream = stand_in::start(console).await?;
+    let text = configuration(listen, options.admin_listen, upstream, &secret);
+    let config = config::load(Some(("the demo", &text)), &environment)?.config;
     telemetry::init(&config.log)?;
 
     let clock = app::system_clock();
     let health = Health::new(&clock);
     let tokens = Arc::new(EmbeddedTokens::new(Arc::clone(&clock)));
     let directory = EmbeddedDirectory::default();
-    let seeded = seed(&tokens, &directory, &*clock, &OsEntropy);
+    let seeded = seed(&tokens, &directory, &resident, &*clock);
     let stores = Stores {
         sessions: Arc::clone(&tokens) as _,
         tokens,
         cache: Arc::new(EmbeddedCache::new(Arc::clone(&clock))),
         directory: Arc::new(directory),
         flows: Arc::new(EmbeddedFlows::new(Arc::clone(&clock))),
+        nonces: Arc::new(EmbeddedNonces::new(Arc::clone(&clock))),
         windows: Arc::new(EmbeddedWindows::new(Arc::clone(&clock))),
     };
     let stores = StoreSet::embedded(stores, &health);
@@ -70,7 +87,10 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
         .await
         .context("use --listen and --admin-listen to name other addresses (port 0: any)")?;
     let gateway = *app.addresses().first().context("one listener")?;
-    let guide = guide(gateway, app.admin_address(), &seeded);
+    let mut guide = guide(gateway, app.admin_address(), &seeded);
+    if options.enterprise {
+        guide.push_str(&sso(gateway));
+    }
     io::stdout().write_all(guide.as_bytes())?;
     app.run(stop).await;
     Ok(())
@@ -86,20 +106,20 @@ struct Seeded {
 fn seed(
     tokens: &EmbeddedTokens,
     directory: &EmbeddedDirectory,
+    resident: &Resident,
     clock: &dyn Clock,
-    entropy: &dyn Entropy,
 ) -> Seeded {
-    let account = random_id(entropy);
+    let (account, entropy) = (resident.account, &OsEntropy);
     directory.insert(
         account,
         Person {
-            email: "ada@example.com".to_owned(),
-            name: "Ada".to_owned(),
+            email: resident.email.to_owned(),
+            name: resident.name.to_owned(),
             status: "active".to_owned(),
         },
         vec![Workspace {
             id: random_id(entropy),
-            name: "Ada's Workspace".to_owned(),
+            name: resident.workspace.to_owned(),
             role: "owner".to_owned(),
             current: true,
         }],
@@ -118,7 +138,7 @@ fn seed(
                 TokenRecord {
                     id,
                     prefix: kind.prefix().to_owned(),
-                    subject_email: "ada@example.com".to_owned(),
+                    subject_email: resident.email.to_owned(),
                     subject_issuer: Some("dify:account".to_owned()),
                     account_id: Some(account),
                     account_status: Some(AccountStatus::Usable),
@@ -147,14 +167,12 @@ fn random_id(entropy: &dyn Entropy) -> Uuid {
 }
 
 /// The configuration of a gateway whose stores are replaced.
-fn configuration(options: &cli::Demo, upstream: SocketAddr) -> String {
-    let mut secret = [0; 32];
-    OsEntropy.fill(&mut secret);
-    let secret = URL_SAFE_NO_PAD.encode(secret);
-    let cli::Demo {
-        listen,
-        admin_listen,
-    } = options;
+fn configuration(
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+    upstream: SocketAddr,
+    secret: &str,
+) -> String {
     format!(
         r#"
 [server]
@@ -178,11 +196,33 @@ access = "all"
     )
 }
 
+/// Starts the stand-in for a company; returns what is to be set besides.
+async fn company(listen: SocketAddr, secret: &str) -> anyhow::Result<Environment> {
+    let api_secret = random_secret();
+    let company = company::start(secret, &api_secret).await?;
+    let settings = [
+        ("DIFY__CONSOLE_API_URL", format!("http://{listen}")),
+        ("ENTERPRISE__ENABLED", "true".to_owned()),
+        ("ENTERPRISE__API_URL", format!("http://{company}")),
+        ("ENTERPRISE__SECRET_KEY", api_secret),
+    ];
+    Ok(Environment::from_pairs(
+        settings.map(|(key, value)| (format!("DIFYGATE__{key}"), value)),
+    ))
+}
+
+fn random_secret() -> String {
+    let mut secret = [0; 32];
+    OsEntropy.fill(&mut secret);
+    URL_SAFE_NO_PAD.encode(secret)
+}
+
 /// What to try, as lines that can be copied, each with what it should answer.
 fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> String {
     let mut guide = format!(
         "difygate demo: http://{gateway} in front of a stand-in for Dify. Ctrl-C ends it.\n\n"
     );
+    guide.push_str(&in_a_browser(gateway));
     let bearer = |token: &str| format!("-H 'Authorization: Bearer {token}'");
     let (valid, expired, revoked) = (
         bearer(&tokens.valid),
@@ -248,8 +288,36 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
     guide
 }
 
+/// The beginning of a sign-in by SSO; a browser goes on from there.
+fn sso(gateway: SocketAddr) -> String {
+    let device = format!("http://{gateway}/openapi/v1/oauth/device");
+    let begun = format!("curl -s -d client_id=difyctl {device}/code | cut -d '\"' -f 8");
+    format!(
+        "# 302: to the page of a stand-in for an identity provider; open it in a browser to go on\n\
+         curl -i \"{device}/sso-initiate?user_code=$({begun})\"\n\n"
+    )
+}
+
 /// The steps of a login, but for its approval: that takes a person at Dify's console, which the
 /// demo does not have.
+/// How to log a device in as a person does: a terminal that waits, and a browser to approve in.
+fn in_a_browser(gateway: SocketAddr) -> String {
+    let device = format!("http://{gateway}/openapi/v1/oauth/device");
+    let grant = "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=difyctl";
+    // The second and the fourth word of the answer are the two codes.
+    let device = format!(
+        "login=$(curl -s -H 'Content-Type: application/json' -d '{{\"client_id\": \"difyctl\", \"device_label\": \"difyctl on my terminal\"}}' {device}/code | cut -d '\"' -f 4,8); \
+         echo \"code: ${{login#*\\\"}}\"; \
+         until curl -s -d \"{grant}&device_code=${{login%\\\"*}}\" {device}/token | grep access_token; do sleep 5; done"
+    );
+    format!(
+        "In a browser: paste this into a terminal, open http://{gateway}/device, type the code that\n\
+         the terminal shows, continue with a Dify account, sign in as Ada, and approve. The terminal\n\
+         then shows the token.\n\n{device}\n\n"
+    )
+}
+
+/// The steps of a login, but for its approval, which takes a person: see [`in_a_browser`].
 fn device_flow(gateway: SocketAddr, valid: &str) -> [(&'static str, String); 5] {
     let device = format!("http://{gateway}/openapi/v1/oauth/device");
     let account = format!("http://{gateway}/openapi/v1/account");

@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     complaints::Complaints,
     config::RateLimit,
+    current::Current,
     entropy::Entropy,
     metrics::Metrics,
     mint::Mint,
@@ -21,12 +22,16 @@ use crate::{
     token::BearerToken,
 };
 
+mod approver;
 mod code;
 mod decide;
+mod inspect;
 mod state;
 
+use approver::Approver;
 pub use code::{DeviceCode, UserCode};
 pub use decide::NotDecided;
+pub use inspect::{Inspection, Lookup, PendingLogin};
 pub use state::{Approval, FlowState, FlowStatus};
 
 /// Life of a login (RFC 8628 section 3.2, `expires_in`).
@@ -97,17 +102,6 @@ pub enum NoTokenYet {
     Unavailable(#[from] StoreError),
 }
 
-/// What anybody may know about a user code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lookup {
-    /// Whether it can be decided.
-    pub valid: bool,
-    /// For how long.
-    pub remaining: Duration,
-    /// Whose login it is.
-    pub client_id: Option<String>,
-}
-
 /// The device flow.
 #[derive(Debug)]
 pub struct DeviceFlow {
@@ -126,7 +120,7 @@ pub struct DeviceFlow {
     /// How often the alarm is said.
     pub complaints: Complaints,
     /// Who may begin a login.
-    pub known_client_ids: Vec<String>,
+    pub known_client_ids: Arc<Current<Vec<String>>>,
 }
 
 impl DeviceFlow {
@@ -141,7 +135,12 @@ impl DeviceFlow {
         device_label: &str,
         from: &str,
     ) -> Result<Begun, NotBegun> {
-        if !self.known_client_ids.iter().any(|known| known == client_id) {
+        if !self
+            .known_client_ids
+            .get()
+            .iter()
+            .any(|known| known == client_id)
+        {
             return Err(NotBegun::UnsupportedClient);
         }
         let device_code = DeviceCode::draw(&*self.entropy);
@@ -220,25 +219,22 @@ impl DeviceFlow {
         Ok(approval.poll_payload.clone())
     }
 
-    /// Tells what anybody may know about a user code.
+    /// Returns the login that a person means by what they have typed; a miss counts as a guess.
     ///
     /// # Errors
     ///
     /// When the store cannot say.
-    pub async fn look_up(&self, user_code: &str) -> Result<Lookup, StoreError> {
-        let Some((_, value, state)) = self.find(user_code).await? else {
-            return Ok(Lookup::default());
-        };
-        let pending = state.status == FlowStatus::Pending;
-        Ok(Lookup {
-            valid: pending,
-            remaining: if pending {
-                value.remaining
-            } else {
-                Duration::ZERO
-            },
-            client_id: Some(state.client_id),
-        })
+    pub async fn login_typed(&self, typed: &str) -> Result<Option<FlowState>, StoreError> {
+        Ok(self.find(typed).await?.map(|(_, _, state)| state))
+    }
+
+    /// Returns the login of a code that nobody can have guessed: it was signed.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    pub async fn login_of(&self, user_code: &UserCode) -> Result<Option<FlowState>, StoreError> {
+        Ok(self.find_code(user_code).await?.map(|(_, _, state)| state))
     }
 
     /// Finds a login by what a person has typed; what leads nowhere counts as a guess.
@@ -248,18 +244,23 @@ impl DeviceFlow {
     ) -> Result<Option<(DeviceCode, FlowValue, FlowState)>, StoreError> {
         let found = match UserCode::parse(typed) {
             None => None,
-            Some(user_code) => match self.flows.device_code_of(&user_code).await? {
-                None => None,
-                Some(code) => self
-                    .read(&code)
-                    .await?
-                    .map(|(value, state)| (code, value, state)),
-            },
+            Some(user_code) => self.find_code(&user_code).await?,
         };
         if found.is_none() {
             self.count_guess().await;
         }
         Ok(found)
+    }
+
+    async fn find_code(
+        &self,
+        user_code: &UserCode,
+    ) -> Result<Option<(DeviceCode, FlowValue, FlowState)>, StoreError> {
+        let Some(code) = self.flows.device_code_of(user_code).await? else {
+            return Ok(None);
+        };
+        let found = self.read(&code).await?;
+        Ok(found.map(|(value, state)| (code, value, state)))
     }
 
     async fn read(&self, code: &DeviceCode) -> Result<Option<(FlowValue, FlowState)>, StoreError> {

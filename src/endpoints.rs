@@ -13,17 +13,25 @@ use crate::{
     http::{Rejection, Reply},
     mint::Mint,
     rate_limit::{Caller, Limit, NotAdmitted, RateLimiter, Standing},
-    route::LocalEndpoint,
+    route::{Generation, LocalEndpoint},
+    sso::Sso,
     store::Directory,
 };
 
 mod account;
 mod device;
+mod inspect;
+mod page;
+mod sso;
+
+pub use page::DevicePage;
 
 /// A request for a local endpoint, read whole.
 pub struct LocalRequest<'a> {
     /// The query, without its question mark; empty for none.
     pub query: &'a str,
+    /// Which generation of the API the path belongs to.
+    pub generation: Generation,
     /// The last segment of the path.
     pub segment: &'a str,
     /// The headers.
@@ -52,6 +60,8 @@ pub struct Settings {
     flow_enabled: bool,
     console_web_url: Option<String>,
     console_origin: Option<String>,
+    console_api_url: Option<String>,
+    secure_cookies: bool,
     verification_uri_complete: bool,
     access_cookie: &'static str,
     csrf_cookie: &'static str,
@@ -63,9 +73,12 @@ impl Settings {
         let dify = &config.dify;
         let https = |url: &Option<url::Url>| url.as_ref().is_some_and(|u| u.scheme() == "https");
         // As Dify does: the strictest kind of cookie where nothing forbids it.
-        let host_cookies = https(&dify.console_web_url)
-            && https(&dify.console_api_url)
-            && dify.cookie_domain.is_empty();
+        let secure_cookies = https(&dify.console_web_url) && https(&dify.console_api_url);
+        let host_cookies = secure_cookies && dify.cookie_domain.is_empty();
+        let base = |url: &Option<url::Url>| {
+            let url = url.as_ref()?.as_str();
+            Some(url.trim_end_matches('/').to_owned())
+        };
         let (access_cookie, csrf_cookie) = if host_cookies {
             ("__Host-access_token", "__Host-csrf_token")
         } else {
@@ -74,10 +87,9 @@ impl Settings {
         Self {
             tokens_enabled: config.tokens.enabled,
             flow_enabled: config.device_flow.enabled,
-            console_web_url: dify
-                .console_web_url
-                .as_ref()
-                .map(|url| url.as_str().trim_end_matches('/').to_owned()),
+            console_web_url: base(&dify.console_web_url),
+            console_api_url: base(&dify.console_api_url),
+            secure_cookies,
             console_origin: dify
                 .console_web_url
                 .as_ref()
@@ -95,7 +107,9 @@ pub struct Endpoints {
     /// Settings.
     pub settings: Settings,
     /// The device flow.
-    pub device: DeviceFlow,
+    pub device: Arc<DeviceFlow>,
+    /// The enterprise branch, where there is one.
+    pub sso: Option<Sso>,
     /// Console sessions.
     pub console: Console,
     /// Limits.
@@ -108,6 +122,8 @@ pub struct Endpoints {
     pub checker: Arc<TokenChecker>,
     /// When they were last used.
     pub activity: Arc<Activity>,
+    /// The page where people decide.
+    pub page: DevicePage,
 }
 
 impl Endpoints {
@@ -127,15 +143,40 @@ impl Endpoints {
             LocalEndpoint::DeviceLookup => self.lookup(request).await,
             LocalEndpoint::DeviceApprove => self.approve(request).await,
             LocalEndpoint::DeviceDeny => self.deny(request).await,
+            LocalEndpoint::DeviceRequest => self.request(request).await,
+            LocalEndpoint::DevicePage => Ok(self.page.document(request)),
+            LocalEndpoint::DevicePageAsset => self.page.asset(request),
             LocalEndpoint::Account => self.account(request).await,
             LocalEndpoint::Sessions => self.sessions(request).await,
             LocalEndpoint::RevokeSelf => self.revoke_self(request).await,
             LocalEndpoint::RevokeSession => self.revoke_session(request).await,
-            // The enterprise branch is not served yet; without it these paths are 404 as well.
-            LocalEndpoint::ApproveExternal
-            | LocalEndpoint::SsoInitiate
+            LocalEndpoint::SsoInitiate => self.sso_initiate(request).await,
+            LocalEndpoint::SsoComplete => self.sso_complete(request).await,
+            LocalEndpoint::ApprovalContext => self.approval_context(request),
+            LocalEndpoint::ApproveExternal => self.approve_external(request).await,
+        }
+    }
+
+    /// Tells whether the endpoint exists at this moment. Asked before anything else, a request's
+    /// body included: what does not exist reads nothing and counts nothing.
+    pub fn serves(&self, endpoint: LocalEndpoint) -> bool {
+        match endpoint {
+            LocalEndpoint::SsoInitiate
             | LocalEndpoint::SsoComplete
-            | LocalEndpoint::ApprovalContext => Err(Rejection::NotFound),
+            | LocalEndpoint::ApprovalContext
+            | LocalEndpoint::ApproveExternal => self.sso().is_ok(),
+            LocalEndpoint::DeviceCode
+            | LocalEndpoint::DeviceToken
+            | LocalEndpoint::DeviceApprove
+            | LocalEndpoint::DeviceDeny
+            | LocalEndpoint::DeviceLookup
+            | LocalEndpoint::DeviceRequest
+            | LocalEndpoint::DevicePage
+            | LocalEndpoint::DevicePageAsset
+            | LocalEndpoint::Account
+            | LocalEndpoint::Sessions
+            | LocalEndpoint::RevokeSelf
+            | LocalEndpoint::RevokeSession => true,
         }
     }
 

@@ -19,9 +19,10 @@ use crate::{
     check::{Hit, TokenChecker, Verdict},
     clock::Clock,
     config::{AccessLog, Config},
+    current::Current,
     endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
-    jws::KeySet,
+    jws::Keys,
     listener::Connection,
     metrics::{Metrics, Outcome},
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
@@ -85,7 +86,7 @@ pub struct Gateway {
     /// Whose word is taken.
     pub trusted_proxies: TrustedProxies,
     /// What identities are signed with.
-    pub keys: Arc<KeySet>,
+    pub keys: Arc<Current<Keys>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -100,7 +101,7 @@ enum Next {
     Forward,
     /// The gateway answers.
     Answer(Reply),
-    /// A local endpoint answers; the last segment of the path may be an id.
+    /// A local endpoint answers; its canonical path says under which name, and may hold an id.
     Serve(LocalEndpoint, String),
 }
 
@@ -114,8 +115,7 @@ impl Gateway {
             Decision::Local(endpoint) => {
                 ctx.local = true;
                 ctx.for_other_origins = endpoint.is_for_other_origins();
-                let segment = path.as_str().rsplit('/').next().unwrap_or_default();
-                Ok(Next::Serve(endpoint, segment.to_owned()))
+                Ok(Next::Serve(endpoint, path.as_str().to_owned()))
             }
             Decision::LocalOptions(endpoint) => {
                 ctx.local = true;
@@ -264,9 +264,9 @@ impl ProxyHttp for Gateway {
                 return Ok(false);
             }
             Ok(Next::Answer(reply)) => Ok(reply),
-            Ok(Next::Serve(endpoint, segment)) => {
+            Ok(Next::Serve(endpoint, path)) => {
                 // Boxed: most requests are forwarded.
-                Box::pin(self.serve(session, ctx, endpoint, &segment)).await
+                Box::pin(self.serve(session, ctx, endpoint, &path)).await
             }
             Err(rejection) => Err(rejection),
         };

@@ -18,6 +18,8 @@ pub enum DependencyName {
     Redis,
     /// The Dify API.
     Upstream,
+    /// Dify's enterprise service. Only sign-ins by SSO need it: it takes no part in `/readyz`.
+    Enterprise,
 }
 
 impl DependencyName {
@@ -27,6 +29,7 @@ impl DependencyName {
             Self::Postgres => "postgres",
             Self::Redis => "redis",
             Self::Upstream => "upstream",
+            Self::Enterprise => "enterprise",
         }
     }
 }

@@ -21,11 +21,13 @@ mod flow;
 pub mod headers;
 mod malformed;
 mod reply;
+mod sso;
 
 use body::Fault;
 pub use flow::FlowError;
 pub use malformed::Malformed;
 pub use reply::Reply;
+pub use sso::SsoError;
 
 /// When a client may come back after a 503, in seconds: about as long as a reconnect takes.
 const RETRY_AFTER_OUTAGE: &str = "2";
@@ -61,6 +63,8 @@ pub enum Rejection {
     StoreUnavailable,
     /// The device flow says no.
     Flow(FlowError),
+    /// The enterprise branch says no.
+    Sso(SsoError),
     /// The body of `code` or `token` is at fault.
     OAuthRequest(Vec<Fault>),
     /// The body of another local endpoint is at fault.
@@ -89,7 +93,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each kind, for tests and for the metrics to know every reason in advance.
-    pub const EXAMPLES: [Self; 38] = [
+    pub const EXAMPLES: [Self; 52] = [
         Self::Target(NotCanonical::DotSegment),
         Self::Malformed(Malformed::NoHost),
         Self::HeaderTooLarge,
@@ -116,6 +120,20 @@ impl Rejection {
         Self::Flow(FlowError::AlreadyResolved),
         Self::Flow(FlowError::ApproveInProgress),
         Self::Flow(FlowError::StateLost),
+        Self::Sso(SsoError::UserCodeRequired),
+        Self::Sso(SsoError::InvalidUserCode),
+        Self::Sso(SsoError::ConsoleApiUrlUnset),
+        Self::Sso(SsoError::InitiateFailed),
+        Self::Sso(SsoError::InitiateMissingUrl),
+        Self::Sso(SsoError::InvalidAssertion),
+        Self::Sso(SsoError::UserCodeUnknown),
+        Self::Sso(SsoError::UserCodeNotPending),
+        Self::Sso(SsoError::NoSession),
+        Self::Sso(SsoError::InvalidSession),
+        Self::Sso(SsoError::CsrfMismatch),
+        Self::Sso(SsoError::UserCodeMismatch),
+        Self::Sso(SsoError::BelongsToAccount),
+        Self::Sso(SsoError::SessionConsumed),
         Self::OAuthRequest(Vec::new()),
         Self::Body(Vec::new()),
         Self::Query(Vec::new()),
@@ -155,6 +173,7 @@ impl Rejection {
             Self::AuthUnavailable => "auth_unavailable",
             Self::StoreUnavailable => "store_unavailable",
             Self::Flow(error) => error.code(),
+            Self::Sso(error) => error.code(),
             Self::OAuthRequest(_) => "oauth_request",
             Self::Body(_) => "body",
             Self::Query(_) => "query",
@@ -263,6 +282,7 @@ impl Rejection {
             )
             .with("Retry-After", RETRY_AFTER_OUTAGE),
             Self::Flow(error) => error.reply(flow_status(*error)),
+            Self::Sso(error) => sso_reply(*error),
             // An OAuth client understands `error` (RFC 6749 section 5.2), Dify's the rest.
             Self::OAuthRequest(faults) => Reply::faults(
                 StatusCode::BAD_REQUEST,
@@ -354,6 +374,28 @@ const fn flow_status(error: FlowError) -> StatusCode {
             StatusCode::CONFLICT
         }
     }
+}
+
+/// The answers of the enterprise branch; a 401 names the scheme (RFC 9110 section 15.5.2).
+fn sso_reply(error: SsoError) -> Reply {
+    let status = match error {
+        SsoError::UserCodeRequired
+        | SsoError::InvalidUserCode
+        | SsoError::InvalidAssertion
+        | SsoError::UserCodeMismatch => StatusCode::BAD_REQUEST,
+        SsoError::ConsoleApiUrlUnset | SsoError::InitiateFailed | SsoError::InitiateMissingUrl => {
+            StatusCode::BAD_GATEWAY
+        }
+        SsoError::UserCodeUnknown => StatusCode::NOT_FOUND,
+        SsoError::UserCodeNotPending => StatusCode::CONFLICT,
+        SsoError::CsrfMismatch | SsoError::BelongsToAccount => StatusCode::FORBIDDEN,
+        SsoError::NoSession | SsoError::InvalidSession | SsoError::SessionConsumed => {
+            return error
+                .reply(StatusCode::UNAUTHORIZED)
+                .with("WWW-Authenticate", "Bearer realm=\"api\"");
+        }
+    };
+    error.reply(status)
 }
 
 impl From<NoToken> for Rejection {

@@ -39,9 +39,9 @@ fn main() -> ExitCode {
         Command::Check { config, connect } => check(&config, connect),
         Command::Migrate(file) => job(&file, maintenance::migrate),
         Command::Prune(file) => job(&file, maintenance::prune),
-        Command::Demo(options) => {
-            runtime(0).and_then(|runtime| runtime.block_on(demo::run(&options, stop_signal())))
-        }
+        Command::Demo(options) => runtime(0).and_then(|runtime| {
+            runtime.block_on(async { demo::run(&options, stop_signal(|| {})).await })
+        }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,8 +63,9 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
         config,
         warnings,
         not_in_force,
+        spelling,
     } = load(file)?;
-    telemetry::init(&config.log)?;
+    let levels = telemetry::init(&config.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -77,7 +78,17 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
         let health = Health::new(&clock);
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
         let app = App::build(&config, clock, health, stores).await?;
-        app.run(stop_signal()).await;
+        let live = app.live();
+        let reload = || {
+            let reloaded = load(file).and_then(|loaded| {
+                live.apply(&loaded, &spelling, &levels)?;
+                Ok(())
+            });
+            if let Err(error) = reloaded {
+                tracing::error!(error = format!("{error:#}"), "SIGHUP: nothing has changed");
+            }
+        };
+        app.run(stop_signal(reload)).await;
         Ok(())
     })
 }
@@ -154,24 +165,31 @@ fn runtime(threads: usize) -> anyhow::Result<Runtime> {
         .context("no runtime could be started")
 }
 
-/// Completes when the process is asked to stop.
-async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut reload)) = (
+/// Completes when the process is asked to stop; `reload` runs when it is asked to read its
+/// configuration again.
+///
+/// The handlers are in place when this returns, before anything listens: until then a SIGHUP
+/// would end the process.
+fn stop_signal(reload: impl Fn()) -> impl Future<Output = ()> {
+    let handlers = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
         signal(SignalKind::quit()),
         signal(SignalKind::hangup()),
-    ) else {
-        tracing::error!("no signal handler could be installed; only SIGKILL stops this process");
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = quit.recv() => return,
-            _ = reload.recv() => {
-                tracing::warn!("SIGHUP: reloading is not yet in force in this release");
+    );
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut hang_up)) = handlers else {
+            tracing::error!(
+                "no signal handler could be installed; only SIGKILL stops this process"
+            );
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = quit.recv() => return,
+                _ = hang_up.recv() => reload(),
             }
         }
     }

@@ -13,6 +13,9 @@ use crate::{
     token::{BearerToken, TokenKind},
 };
 
+/// Longest e-mail and issuer, in characters: the columns' width. An assertion may have more.
+const MAX_SUBJECT: usize = 255;
+
 /// Random bytes in a token.
 const TOKEN_BYTES: usize = 32;
 
@@ -95,7 +98,12 @@ impl Mint {
         client_id: &str,
         device_label: &str,
     ) -> Result<Minted, NotMinted> {
-        if subject.kind() != kind || subject.issuer().trim().is_empty() {
+        let fits = |text: &str| text.chars().count() <= MAX_SUBJECT;
+        if subject.kind() != kind
+            || subject.issuer().trim().is_empty()
+            || !fits(subject.email())
+            || !fits(subject.issuer())
+        {
             return Err(NotMinted::Policy);
         }
         let token = Plaintext::draw(kind, &*self.entropy);

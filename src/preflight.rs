@@ -14,9 +14,9 @@ use crate::{
     health::{Chain, Health},
     rate_limit::WindowKey,
     store::{
-        FlowStore, StoreError, TokenCache, Windows,
+        FlowStore, Nonce, Nonces, StoreError, TokenCache, Windows,
         postgres::{Missing, PostgresLink},
-        redis::{RedisFlowStore, RedisLink, RedisTokenCache, RedisWindows},
+        redis::{RedisFlowStore, RedisLink, RedisNonces, RedisTokenCache, RedisWindows},
     },
     tls,
     token::TokenHash,
@@ -83,6 +83,7 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
     }
     let windows = RedisWindows::new(Arc::clone(&link));
     let flows = RedisFlowStore::new(Arc::clone(&link));
+    let nonces = RedisNonces::new(Arc::clone(&link));
     let cache = RedisTokenCache::new(link);
     let mut name = [0; 32];
     OsEntropy.fill(&mut name);
@@ -100,6 +101,10 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
         flows.put(&device, b"difygate", TRIAL_TTL).await?;
         flows.consume(&device, b"difygate").await?;
         flows.tidy(&device, Some(&user)).await?;
+        for kind in [Nonce::Assertion, Nonce::Grant] {
+            let name = device.as_str().to_owned();
+            nonces.claim(&kind(name), TRIAL_TTL).await?;
+        }
         windows.hit(&WindowKey::of_trial(), 1, TRIAL_TTL, 0).await
     };
     match trial.await {
@@ -110,7 +115,8 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
             got: Some(Chain(&error).to_string()),
             need:
                 "GET, SET, DEL, PTTL, EVALSHA, EVAL, TIME and the Z… and PEXPIRE commands on keys \
-                   below auth:token:, device_code:, user_code: and rl:"
+                   below auth:token:, device_code:, user_code:, sso_assertion_nonce:, \
+                   device_approval_grant_nonce: and rl:"
                     .to_owned(),
             remedy: Some("extend the ACL of redis.username".to_owned()),
         }],

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     config::{RateLimit, RateLimitsConfig},
+    current::Current,
     entropy::Entropy,
     store::{StoreError, Windows},
 };
@@ -17,8 +18,12 @@ pub enum Limit {
     DeviceCode,
     /// Looking a user code up, per address.
     Lookup,
+    /// Beginning a sign-in by SSO, per address.
+    SsoInitiate,
     /// Approving or denying, per account.
     Approve,
+    /// Approving after a sign-in by SSO, per e-mail.
+    ApproveExternal,
     /// Reading one's account, per account or e-mail.
     Account,
 }
@@ -29,7 +34,9 @@ impl Limit {
         match self {
             Self::DeviceCode => "device_code",
             Self::Lookup => "lookup",
+            Self::SsoInitiate => "sso_initiate",
             Self::Approve => "approve",
+            Self::ApproveExternal => "approve_external",
             Self::Account => "account",
         }
     }
@@ -134,7 +141,7 @@ pub enum NotAdmitted {
 pub struct RateLimiter {
     windows: Arc<dyn Windows>,
     entropy: Arc<dyn Entropy>,
-    limits: RateLimitsConfig,
+    limits: Arc<Current<RateLimitsConfig>>,
 }
 
 impl RateLimiter {
@@ -142,7 +149,7 @@ impl RateLimiter {
     pub fn new(
         windows: Arc<dyn Windows>,
         entropy: Arc<dyn Entropy>,
-        limits: RateLimitsConfig,
+        limits: Arc<Current<RateLimitsConfig>>,
     ) -> Self {
         Self {
             windows,
@@ -157,11 +164,14 @@ impl RateLimiter {
     ///
     /// [`NotAdmitted`]; a request that is not admitted is not counted.
     pub async fn admit(&self, limit: Limit, caller: Caller<'_>) -> Result<Standing, NotAdmitted> {
+        let limits = self.limits.get();
         let quota = match limit {
-            Limit::DeviceCode => self.limits.device_code,
-            Limit::Lookup => self.limits.lookup,
-            Limit::Approve => self.limits.approve,
-            Limit::Account => self.limits.account,
+            Limit::DeviceCode => limits.device_code,
+            Limit::Lookup => limits.lookup,
+            Limit::SsoInitiate => limits.sso_initiate,
+            Limit::Approve => limits.approve,
+            Limit::ApproveExternal => limits.approve_external,
+            Limit::Account => limits.account,
         };
         let occupancy = self.hit(&WindowKey::new(limit, caller), quota).await?;
         let standing = Standing {

@@ -7,4 +7,4 @@ mod table;
 
 pub use path::{CanonicalPath, NotCanonical};
 pub use rule::{BearerRule, LocalEndpoint, Upstream};
-pub use table::{Decision, RouteTable, Surface};
+pub use table::{Decision, Generation, PAGE_ASSETS, RouteTable, Surface};

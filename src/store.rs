@@ -17,6 +17,7 @@ use crate::{clock::Timestamp, token::TokenHash};
 mod directory;
 pub mod embedded;
 mod flow;
+mod nonces;
 mod observer;
 pub mod postgres;
 pub mod redis;
@@ -24,6 +25,7 @@ mod sessions;
 
 pub use directory::{Directory, Person, Workspace};
 pub use flow::{FlowStore, FlowValue, Windows};
+pub use nonces::{Nonce, Nonces};
 pub use observer::CacheObserver;
 pub use sessions::{
     LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, Written,

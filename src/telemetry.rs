@@ -13,7 +13,7 @@ use std::{
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt as _, registry,
+    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt as _, registry, reload,
     util::SubscriberInitExt as _, util::TryInitError,
 };
 
@@ -41,34 +41,42 @@ pub enum TelemetryError {
     },
 }
 
+/// What is heard at which level; it can be changed while the process runs.
+#[derive(Clone)]
+pub struct LogLevels {
+    filter: reload::Handle<Targets, Registry>,
+    audit_elsewhere: bool,
+}
+
+impl LogLevels {
+    /// Hears from now on at the level of `config`; nothing else of it is looked at.
+    pub fn set(&self, config: &LogConfig) {
+        // It fails only when the log is gone, and then there is nobody to tell.
+        let _ = self
+            .filter
+            .reload(targets(config.level, self.audit_elsewhere));
+    }
+}
+
+impl std::fmt::Debug for LogLevels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogLevels(…)")
+    }
+}
+
 /// Starts logging as configured.
 ///
 /// # Errors
 ///
 /// [`TelemetryError`]; nothing is logged then.
-pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+pub fn init(config: &LogConfig) -> Result<LogLevels, TelemetryError> {
     let audit: Option<Boxed> = match &config.audit {
         AuditStream::Log => None,
         AuditStream::Stdout => Some(json_lines(io::stdout)),
         AuditStream::File(path) => Some(json_lines(Mutex::new(append_to(path)?))),
     };
-    let own = level(config.level);
-    let libraries = own.min(LevelFilter::WARN);
-    // Nobody asked for less than the audit trail: it goes on at any level.
-    let in_log = match audit {
-        None => own.max(LevelFilter::INFO),
-        Some(_) => LevelFilter::OFF,
-    };
-    let filter = Targets::new()
-        .with_default(libraries)
-        .with_targets(OWN_TARGETS.map(|target| (target, own)))
-        // Every client that leaves in mid-request is an error to it; we say so in the access log.
-        .with_target("pingora_proxy", LevelFilter::OFF)
-        // It tells of every node at every attempt, many times a second; the health of the
-        // dependency says once what is the matter.
-        .with_target("redis::cluster_handling", LevelFilter::OFF)
-        .with_target(AUDIT, in_log)
-        .with_target("access", own.max(LevelFilter::INFO));
+    let audit_elsewhere = audit.is_some();
+    let (filter, handle) = reload::Layer::new(targets(config.level, audit_elsewhere));
     let lines: Boxed = match config.format {
         LogFormat::Json => json_lines(io::stderr),
         LogFormat::Text => fmt::layer()
@@ -86,7 +94,32 @@ pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
     .collect();
     registry().with(layers).try_init()?;
     log_panics();
-    Ok(())
+    Ok(LogLevels {
+        filter: handle,
+        audit_elsewhere,
+    })
+}
+
+/// Who is heard in the log, and from which level on.
+fn targets(configured: LogLevel, audit_elsewhere: bool) -> Targets {
+    let own = level(configured);
+    let libraries = own.min(LevelFilter::WARN);
+    // Nobody asked for less than the audit trail: it goes on at any level.
+    let audit = if audit_elsewhere {
+        LevelFilter::OFF
+    } else {
+        own.max(LevelFilter::INFO)
+    };
+    Targets::new()
+        .with_default(libraries)
+        .with_targets(OWN_TARGETS.map(|target| (target, own)))
+        // Every client that leaves in mid-request is an error to it; we say so in the access log.
+        .with_target("pingora_proxy", LevelFilter::OFF)
+        // It tells of every node at every attempt, many times a second; the health of the
+        // dependency says once what is the matter.
+        .with_target("redis::cluster_handling", LevelFilter::OFF)
+        .with_target(AUDIT, audit)
+        .with_target("access", own.max(LevelFilter::INFO))
 }
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;

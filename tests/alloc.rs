@@ -93,6 +93,7 @@ fn table() -> RouteTable {
     let surface = Surface {
         legacy_paths: true,
         enterprise: false,
+        device_page: true,
     };
     RouteTable::new(&[], surface).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Stores;
+use super::{Live, Stores, enterprise::Enterprise};
 use crate::{
     activity::Activity,
     check::TokenChecker,
@@ -11,12 +11,12 @@ use crate::{
     config::Config,
     console::Console,
     device::DeviceFlow,
-    endpoints::{Endpoints, Settings},
+    endpoints::{DevicePage, Endpoints, Settings},
     entropy::Entropy,
-    jws::ConsoleKey,
     metrics::Metrics,
     mint::Mint,
     rate_limit::RateLimiter,
+    sso::Sso,
 };
 
 /// What `tokens.ttl_days` counts.
@@ -28,6 +28,7 @@ pub(super) struct Edge<'a> {
     pub(super) entropy: &'a Arc<dyn Entropy>,
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) activity: &'a Arc<Activity>,
+    pub(super) live: &'a Live,
 }
 
 /// Wires what the gateway answers by itself.
@@ -36,12 +37,14 @@ pub(super) fn endpoints(
     stores: &Stores,
     checker: &Arc<TokenChecker>,
     edge: &Edge<'_>,
+    enterprise: Option<Enterprise>,
 ) -> Endpoints {
     let Edge {
         clock,
         entropy,
         metrics,
         activity,
+        live,
     } = edge;
     let mint = Arc::new(Mint {
         sessions: Arc::clone(&stores.sessions),
@@ -53,24 +56,43 @@ pub(super) fn endpoints(
     let limiter = RateLimiter::new(
         Arc::clone(&stores.windows),
         Arc::clone(entropy),
-        config.rate_limits.clone(),
+        Arc::clone(&live.limits),
     );
+    let device = Arc::new(DeviceFlow {
+        flows: Arc::clone(&stores.flows),
+        mint: Arc::clone(&mint),
+        limiter: limiter.clone(),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        metrics: Arc::clone(metrics),
+        complaints: Complaints::default(),
+        known_client_ids: Arc::clone(&live.known_client_ids),
+    });
+    let sso = enterprise.map(|enterprise| Sso {
+        device: Arc::clone(&device),
+        directory: Arc::clone(&stores.directory),
+        nonces: Arc::clone(&stores.nonces),
+        enterprise: enterprise.client,
+        licence: enterprise.licence,
+        keys: Arc::clone(&live.keys),
+        clock: Arc::clone(clock),
+        entropy: Arc::clone(entropy),
+        issuer: config
+            .dify
+            .console_api_url
+            .as_ref()
+            .map_or_else(String::new, |url| {
+                url.as_str().trim_end_matches('/').to_owned()
+            }),
+    });
     Endpoints {
         settings: Settings::from_config(config),
-        device: DeviceFlow {
-            flows: Arc::clone(&stores.flows),
-            mint: Arc::clone(&mint),
-            limiter: limiter.clone(),
-            clock: Arc::clone(clock),
-            entropy: Arc::clone(entropy),
-            metrics: Arc::clone(metrics),
-            complaints: Complaints::default(),
-            known_client_ids: config.device_flow.known_client_ids.clone(),
-        },
+        device: Arc::clone(&device),
+        sso,
         console: Console::new(
             Arc::clone(&stores.directory),
             Arc::clone(clock),
-            ConsoleKey::new(&config.dify.secret_key),
+            Arc::clone(&live.keys),
             config.dify.edition,
         ),
         limiter,
@@ -78,5 +100,6 @@ pub(super) fn endpoints(
         directory: Arc::clone(&stores.directory),
         checker: Arc::clone(checker),
         activity: Arc::clone(activity),
+        page: DevicePage::from_binary(),
     }
 }

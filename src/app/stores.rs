@@ -6,9 +6,9 @@ use crate::{
     config::{Config, Problem},
     health::Health,
     store::{
-        Directory, FlowStore, SessionStore, TokenCache, TokenStore, Windows,
+        Directory, FlowStore, Nonces, SessionStore, TokenCache, TokenStore, Windows,
         postgres::{PgDirectory, PgSessionStore, PgTokenStore, PostgresLink},
-        redis::{RedisFlowStore, RedisLink, RedisTokenCache, RedisWindows},
+        redis::{RedisFlowStore, RedisLink, RedisNonces, RedisTokenCache, RedisWindows},
     },
 };
 
@@ -25,6 +25,8 @@ pub struct Stores {
     pub directory: Arc<dyn Directory>,
     /// Logins under way.
     pub flows: Arc<dyn FlowStore>,
+    /// What may be used once.
+    pub nonces: Arc<dyn Nonces>,
     /// Sliding windows.
     pub windows: Arc<dyn Windows>,
 }
@@ -55,6 +57,7 @@ impl StoreSet {
                     sessions: Arc::new(PgSessionStore::new(Arc::clone(&postgres))),
                     directory: Arc::new(PgDirectory::new(Arc::clone(&postgres))),
                     flows: Arc::new(RedisFlowStore::new(Arc::clone(&redis))),
+                    nonces: Arc::new(RedisNonces::new(Arc::clone(&redis))),
                     windows: Arc::new(RedisWindows::new(Arc::clone(&redis))),
                 },
                 links: Some((postgres, redis)),

@@ -20,6 +20,10 @@ const SLICES: usize = 256;
 /// one.
 pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(60);
 
+/// How long a fill that has been sent can still be put in place: what it replaces is a lease
+/// (5 s), or an entry that is renewed in the last eighth of its life.
+const LATEST_FILL: Duration = Duration::from_millis(7_500);
+
 /// What is known about changes.
 #[derive(Debug)]
 pub(super) struct Coherence {
@@ -32,6 +36,10 @@ pub(super) struct Coherence {
     reconnected: AtomicU64,
 }
 
+/// Tells one connection to Redis from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionId(u64);
+
 /// What held when Redis was asked for a hash.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -39,7 +47,6 @@ pub(super) struct Asked {
     pub(super) at: Monotonic,
     generation: u64,
     followed: bool,
-    reconnected: Option<Monotonic>,
 }
 
 impl Asked {
@@ -62,21 +69,14 @@ impl Asked {
     ) -> Monotonic {
         self.at.plus(remaining.min(untracked_ttl))
     }
-
-    /// Tells whether an entry that will stay for `remaining` may be older than the present
-    /// connection to Redis.
-    ///
-    /// What answers after a lost connection may be another server, or the same one with an older
-    /// state: a successor lacks the last writes of its predecessor, a restart those since the last
-    /// save. An entry from before may have been deleted there by a revocation.
-    pub(super) fn doubts(&self, remaining: Duration) -> bool {
-        let age_at_most = LONGEST_LIFE.saturating_sub(remaining);
-        self.reconnected
-            .is_some_and(|at| self.at.since(at) < age_at_most)
-    }
 }
 
 impl Coherence {
+    /// Returns which connection to Redis is in use.
+    pub(super) fn connection(&self) -> ConnectionId {
+        ConnectionId(self.reconnected.load(Ordering::Acquire))
+    }
+
     /// Notes what holds now, before Redis is asked for `hash`.
     pub(super) fn ask(&self, hash: &TokenHash, at: Monotonic) -> Asked {
         // The generation first: if changes stop being reported after this line, the generation
@@ -86,9 +86,6 @@ impl Coherence {
             at,
             generation,
             followed: self.followed.load(Ordering::Acquire),
-            reconnected: Some(self.reconnected.load(Ordering::Acquire))
-                .filter(|micros| *micros != 0)
-                .map(Monotonic::from_micros),
         }
     }
 
@@ -96,6 +93,27 @@ impl Coherence {
     /// that whoever removes the entry will take.
     pub(super) fn stands(&self, hash: &TokenHash, asked: &Asked) -> bool {
         self.slice(hash).load(Ordering::Acquire) == asked.generation
+    }
+
+    /// Tells whether an entry that Redis was `asked` for, and that will stay for `remaining`, may be
+    /// older than the present connection to Redis.
+    ///
+    /// What answers after a lost connection may be another server, or the same one with an older
+    /// state: a successor lacks the last writes of its predecessor, a restart those since the last
+    /// save. An entry from before may have been deleted there by a revocation. So may one from
+    /// shortly after: a fill that was sent over the lost connection can arrive when the present
+    /// one is up already, for as long as what it replaces still stands.
+    ///
+    /// To be called after the answer has come: it may have come over a connection that is younger
+    /// than the question.
+    pub(super) fn doubts(&self, asked: &Asked, remaining: Duration) -> bool {
+        let reconnected = self.reconnected.load(Ordering::Acquire);
+        if reconnected == 0 {
+            return false;
+        }
+        let reconnected = Monotonic::from_micros(reconnected);
+        let age_at_most = LONGEST_LIFE.saturating_sub(remaining);
+        asked.at <= reconnected || asked.at.since(reconnected) < age_at_most + LATEST_FILL
     }
 
     /// Notes that the value under `hash` has changed.
@@ -127,8 +145,10 @@ impl Coherence {
 
     /// Notes that another connection to Redis is about to be used.
     pub(super) fn reconnected(&self, at: Monotonic) {
+        // Never the same twice: it tells connections apart as well. There is one caller at a time.
+        let before = self.reconnected.load(Ordering::Acquire);
         self.reconnected
-            .store(at.as_micros().max(1), Ordering::Release);
+            .store(at.as_micros().max(before + 1), Ordering::Release);
     }
 
     fn slice(&self, hash: &TokenHash) -> &AtomicU64 {
@@ -205,11 +225,18 @@ mod tests {
     #[test]
     fn entries_that_may_be_older_than_the_connection_are_doubted() {
         let coherence = Coherence::default();
-        assert!(!coherence.ask(&HASH, at(100)).doubts(SHORT));
+        let doubts = |asked: &Asked, seconds| coherence.doubts(asked, Duration::from_secs(seconds));
+        let before = coherence.ask(&HASH, at(99));
+        assert!(!doubts(&before, 1));
         coherence.reconnected(at(100));
         let asked = coherence.ask(&HASH, at(110));
-        assert!(asked.doubts(Duration::from_secs(49)), "11 s old at most");
-        assert!(!asked.doubts(Duration::from_secs(50)), "10 s old at most");
-        assert!(!coherence.ask(&HASH, at(160)).doubts(Duration::ZERO));
+        assert!(doubts(&asked, 49), "11 s old at most");
+        assert!(
+            doubts(&asked, 57),
+            "3 s old at most: its fill may have begun before, and arrived late"
+        );
+        assert!(!doubts(&asked, 58), "2 s old at most");
+        assert!(!doubts(&coherence.ask(&HASH, at(168)), 0));
+        assert!(doubts(&before, 60), "asked before, perhaps answered after");
     }
 }

@@ -170,7 +170,8 @@ pub enum Cached {
     Live {
         /// What it is.
         context: TokenContext,
-        /// Whether a gateway wrote it under a lease; Dify's own fills can lose a race.
+        /// Whether a gateway wrote it under a lease, and nobody has rewritten it since; Dify's own
+        /// writes can lose a race.
         own: bool,
     },
     /// Somebody is filling this key at the moment.
@@ -251,6 +252,7 @@ impl Wire<'_> {
             Some(id) => Some(Uuid::parse_str(id).ok()?),
             None => None,
         };
+        let own = self.by.as_deref() == Some(OWN_MARK) && !self.has_verdicts();
         let expires_at = match &self.expires_at {
             Some(at) => Some(Timestamp::parse_iso8601(at)?),
             None => None,
@@ -266,8 +268,19 @@ impl Wire<'_> {
                 client_id: self.client_id.map(|id| clients.intern(&id)),
                 expires_at,
             },
-            own: self.by.as_deref() == Some(OWN_MARK),
+            own,
         })
+    }
+}
+
+impl Wire<'_> {
+    /// Tells whether Dify has put a verdict on a tenant into the value.
+    ///
+    /// It reads the value, adds the verdict and writes it back, with every member that it does not
+    /// know: ours, the mark included. A revocation can delete the key in between.
+    fn has_verdicts(&self) -> bool {
+        self.verified_tenants
+            .is_some_and(|verdicts| verdicts.get() != "{}")
     }
 }
 

@@ -29,6 +29,14 @@ pub enum Lost {
     Broken,
 }
 
+/// What a flight came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Landed<T> {
+    pub(super) outcome: T,
+    /// Whether it was under way already: its questions may have been asked before this.
+    pub(super) joined: bool,
+}
+
 /// Every flight's sender, from which those who join subscribe.
 type Board<T> = Arc<DashMap<TokenHash, Arc<watch::Sender<Option<T>>>, RandomState>>;
 
@@ -57,15 +65,19 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// # Errors
     ///
     /// See [`Lost`].
-    pub(super) async fn join<F>(&self, hash: TokenHash, work: impl FnOnce() -> F) -> Result<T, Lost>
+    pub(super) async fn join<F>(
+        &self,
+        hash: TokenHash,
+        work: impl FnOnce() -> F,
+    ) -> Result<Landed<T>, Lost>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut outcome = match self.running.entry(hash) {
+        let (mut outcome, joined) = match self.running.entry(hash) {
             Entry::Occupied(flight) if flight.get().receiver_count() >= MAX_WAITERS => {
                 return Err(Lost::Crowded);
             }
-            Entry::Occupied(flight) => flight.get().subscribe(),
+            Entry::Occupied(flight) => (flight.get().subscribe(), true),
             Entry::Vacant(place) => {
                 let (sender, receiver) = watch::channel(None);
                 let sender = Arc::new(sender);
@@ -83,12 +95,15 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
                         sender.send_replace(Some(outcome));
                     }
                 });
-                receiver
+                (receiver, false)
             }
         };
         let _waiting = Waiting::new(&self.waiters);
         match timeout(self.deadline, outcome.wait_for(Option::is_some)).await {
-            Ok(Ok(landed)) => landed.clone().ok_or(Lost::Broken),
+            Ok(Ok(landed)) => match landed.clone() {
+                Some(outcome) => Ok(Landed { outcome, joined }),
+                None => Err(Lost::Broken),
+            },
             Ok(Err(_)) => Err(Lost::Broken),
             Err(_) => Err(Lost::TimedOut),
         }
@@ -159,9 +174,13 @@ mod tests {
         tokio::task::yield_now().await;
         open.send_replace(true);
 
+        let mut joined = 0;
         for waiter in waiters {
-            assert_eq!(waiter.await.unwrap(), Ok(42));
+            let landed = waiter.await.unwrap().unwrap();
+            assert_eq!(landed.outcome, 42);
+            joined += usize::from(landed.joined);
         }
+        assert_eq!(joined, 99);
         assert_eq!(started.load(Ordering::SeqCst), 1);
         assert!(flights.running.is_empty());
         assert_eq!(flights.waiters.get(), 0);
@@ -190,7 +209,7 @@ mod tests {
         let flights = flights::<()>(Duration::from_secs(5));
         let lost = flights.join(HASH, || async { panic!("on purpose") }).await;
         assert_eq!(lost, Err(Lost::Broken));
-        assert_eq!(flights.join(HASH, || async {}).await, Ok(()));
+        assert!(flights.join(HASH, || async {}).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Desk, Finding, Undecided,
-    coherence::Asked,
+    coherence::{Asked, ConnectionId},
     entry::{Cached, REFUSED, TokenContext},
     keep::refused,
     truth::{Truth, invariant_broken},
@@ -57,6 +57,13 @@ pub struct Settings {
     pub lookups: usize,
 }
 
+/// What a fill expects in Redis, and the connection that it knows this from.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    value: &'a [u8],
+    connection: ConnectionId,
+}
+
 impl Desk {
     /// Finds out, by way of Redis where that is possible.
     pub(super) async fn resolve(
@@ -85,6 +92,7 @@ impl Desk {
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
         self.stores.metrics.coherence.refreshes.inc();
+        let connection = self.coherence.connection();
         let asked = self.about_to_ask(&hash);
         let Ok(found) = self.stores.cache.read(&hash).await else {
             return self.resolve_without_redis(kind, hash).await;
@@ -101,7 +109,13 @@ impl Desk {
             return self.judge(kind, hash, value, &asked).await;
         }
         match self.ask(kind, &hash).await? {
-            Truth::Live(context) => self.settle(kind, hash, &value.bytes, context).await,
+            Truth::Live(context) => {
+                let standing = Standing {
+                    value: &value.bytes,
+                    connection,
+                };
+                self.settle(kind, hash, standing, context).await
+            }
             Truth::Refused => {
                 let _ = self.publish_refusal(&hash).await;
                 Ok(refused(Tier::Postgres))
@@ -133,7 +147,7 @@ impl Desk {
                 Ok(refused(Tier::Redis))
             }
             Cached::Live { context, own: true }
-                if !context.is_expired(self.now()) && !asked.doubts(remaining) =>
+                if !context.is_expired(self.now()) && !self.coherence.doubts(asked, remaining) =>
             {
                 let deadline = self.until(asked, remaining);
                 Ok(self.keep(hash, context, asked, deadline, Tier::Redis))
@@ -195,13 +209,17 @@ impl Desk {
             }
         }
         let lease = Cached::write_lease(&*self.stores.entropy);
+        let standing = Standing {
+            value: &lease,
+            connection: self.coherence.connection(),
+        };
         match self
             .stores
             .cache
             .claim(&hash, expected, &lease, LEASE_TTL)
             .await
         {
-            Ok(true) => self.fill_under(&lease, kind, hash).await,
+            Ok(true) => self.fill_under(standing, kind, hash).await,
             Ok(false) => self.resolve_beside_another(kind, hash).await,
             Err(_) => self.resolve_without_redis(kind, hash).await,
         }
@@ -209,7 +227,7 @@ impl Desk {
 
     async fn fill_under(
         &self,
-        lease: &[u8],
+        lease: Standing<'_>,
         kind: TokenKind,
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
@@ -218,8 +236,7 @@ impl Desk {
             Truth::Refused => {
                 self.refusals.count(self.stores.clock.monotonic());
                 let ttl = self.settings.negative_ttl;
-                let settled = self.stores.cache.settle(&hash, lease, REFUSED, ttl).await;
-                match settled {
+                match self.put(&hash, lease, REFUSED, ttl).await {
                     Ok(true) => Ok(self.read_back(hash, Truth::Refused).await),
                     Ok(false) => self.ask_again(kind, &hash).await,
                     Err(_) => Ok(self.unkept(Truth::Refused)),
@@ -235,16 +252,35 @@ impl Desk {
         &self,
         kind: TokenKind,
         hash: TokenHash,
-        standing: &[u8],
+        standing: Standing<'_>,
         context: TokenContext,
     ) -> Result<Finding, Undecided> {
         let value = Cached::write(&context);
         let ttl = self.settings.positive_ttl;
-        match self.stores.cache.settle(&hash, standing, &value, ttl).await {
+        match self.put(&hash, standing, &value, ttl).await {
             Ok(true) => Ok(self.read_back(hash, Truth::Live(context)).await),
             Ok(false) => self.ask_again(kind, &hash).await,
             Err(_) => Ok(self.unkept(Truth::Live(context))),
         }
+    }
+
+    /// Puts `value` in the place of what stands there, on the connection that put or found it.
+    ///
+    /// Another server may never have heard of the revocation that ended what stands there, and
+    /// what is put there anew is doubted by nobody.
+    async fn put(
+        &self,
+        hash: &TokenHash,
+        standing: Standing<'_>,
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, Undecided> {
+        if self.coherence.connection() != standing.connection {
+            return Err(Undecided::StoresAway);
+        }
+        let cache = &self.stores.cache;
+        let settled = cache.settle(hash, standing.value, value, ttl).await;
+        settled.map_err(|_| Undecided::StoresAway)
     }
 
     /// Something happened to the token meanwhile: asks again, and keeps nothing.
@@ -267,7 +303,9 @@ impl Desk {
         };
         let deadline = self.until(&asked, remaining);
         match (truth, Cached::parse(&bytes, &self.clients)) {
-            (Truth::Live(context), Cached::Live { own: true, .. }) => {
+            (Truth::Live(context), Cached::Live { own: true, .. })
+                if !self.coherence.doubts(&asked, remaining) =>
+            {
                 self.keep(hash, context, &asked, deadline, Tier::Postgres)
             }
             (Truth::Refused | Truth::Expired, Cached::Refused) => {
@@ -297,7 +335,7 @@ impl Desk {
                 Cached::Live { context, own: true }
                     if context.subject.kind() == kind
                         && !context.is_expired(self.now())
-                        && !asked.doubts(remaining) =>
+                        && !self.coherence.doubts(&asked, remaining) =>
                 {
                     return Ok(self.keep(hash, context, &asked, deadline, Tier::Redis));
                 }

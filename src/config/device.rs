@@ -22,7 +22,7 @@ pub struct DeviceFlowConfig {
 /// The page where a user types the code.
 #[derive(Debug, Clone)]
 pub struct DevicePageConfig {
-    /// Whether the gateway serves it; off: `/device` goes to the web upstream. Not in force yet.
+    /// Whether the gateway serves it; off: `/device` goes to the web upstream.
     pub enabled: bool,
 }
 
@@ -31,9 +31,9 @@ pub struct DevicePageConfig {
 pub struct EnterpriseConfig {
     /// Whether there is one; off: its paths are 404.
     pub enabled: bool,
-    /// Its API. Not in force yet.
+    /// Its API; `None`: its paths are 404 all the same.
     pub api_url: Option<Url>,
-    /// The secret its API expects. Not in force yet.
+    /// The secret its API expects.
     pub secret_key: Option<Secret>,
 }
 

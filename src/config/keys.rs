@@ -8,13 +8,15 @@ mod spelling;
 pub(crate) use self::spelling::closest;
 
 use self::Form::{Routes, Secret, SecretTable, Value};
-use self::InForce::{Later, Now};
+use self::InForce::{Later, Live, Now};
 use super::routes::ROUTE_KEYS;
 
 /// Whether a key has effect in this version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InForce {
-    /// The running gateway follows it.
+    /// The running gateway follows it, and follows a change at the next `SIGHUP`.
+    Live,
+    /// The running gateway follows what it was at the start.
     Now,
     /// Parsed and validated, so that a file written today stays valid, but not followed yet.
     Later,
@@ -128,9 +130,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("upstream.read_timeout", "600s", Now),
     key("upstream.keepalive", "256", Now),
     key("upstream.idle_timeout", "1s", Now),
-    unset("dify.secret_key", Now).dify("SECRET_KEY").secret(),
-    Key { form: SecretTable, ..unset("dify.keys", Now) },
-    unset("dify.active_kid", Now),
+    unset("dify.secret_key", Live).dify("SECRET_KEY").secret(),
+    Key { form: SecretTable, ..unset("dify.keys", Live) },
+    unset("dify.active_kid", Live),
     unset("dify.console_web_url", Now).dify("CONSOLE_WEB_URL"),
     unset("dify.console_api_url", Now).dify("CONSOLE_API_URL"),
     key("dify.cookie_domain", "", Now).dify("COOKIE_DOMAIN"),
@@ -170,22 +172,22 @@ pub(crate) const KEYS: &[Key] = &[
     key("tokens.retention_days", "30", Now).dify("OAUTH_ACCESS_TOKEN_RETENTION_DAYS"),
     key("device_flow.enabled", "true", Now),
     key("device_flow.legacy_paths", "true", Now),
-    key("device_flow.known_client_ids", "difyctl", Now).dify("OPENAPI_KNOWN_CLIENT_IDS"),
+    key("device_flow.known_client_ids", "difyctl", Live).dify("OPENAPI_KNOWN_CLIENT_IDS"),
     key("device_flow.verification_uri_complete", "false", Now),
-    key("device_page.enabled", "true", Later),
+    key("device_page.enabled", "true", Now),
     key("enterprise.enabled", "false", Now).dify("ENTERPRISE_ENABLED"),
-    unset("enterprise.api_url", Later).dify("ENTERPRISE_API_URL"),
-    unset("enterprise.secret_key", Later).dify("ENTERPRISE_API_SECRET_KEY").secret(),
-    key("rate_limits.device_code", "60/1h", Now),
-    key("rate_limits.lookup", "60/5m", Now),
-    key("rate_limits.sso_initiate", "60/1h", Later),
-    key("rate_limits.approve", "10/1h", Now),
-    key("rate_limits.approve_external", "10/1h", Later),
-    key("rate_limits.account", "60/1m", Now),
+    unset("enterprise.api_url", Now).dify("ENTERPRISE_API_URL"),
+    unset("enterprise.secret_key", Now).dify("ENTERPRISE_API_SECRET_KEY").secret(),
+    key("rate_limits.device_code", "60/1h", Live),
+    key("rate_limits.lookup", "60/5m", Live),
+    key("rate_limits.sso_initiate", "60/1h", Live),
+    key("rate_limits.approve", "10/1h", Live),
+    key("rate_limits.approve_external", "10/1h", Live),
+    key("rate_limits.account", "60/1m", Live),
     key("rate_limits.bearer", "0", Later),
     key("forward.authorization", "keep", Now),
     key("forward.identity", "none", Now),
-    key("log.level", "info", Now).dify("LOG_LEVEL"),
+    key("log.level", "info", Live).dify("LOG_LEVEL"),
     key("log.format", "json", Now),
     key("log.access", "errors", Now),
     key("log.audit", "log", Now),

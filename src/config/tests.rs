@@ -231,8 +231,8 @@ fn an_env_file_of_dify_is_enough_with_the_upstream() {
 fn a_key_not_in_force_is_listed_when_set_even_to_its_default() {
     assert!(loaded("", &[]).not_in_force.is_empty());
     assert_eq!(
-        loaded("device_page.enabled = true", &[]).not_in_force,
-        ["device_page.enabled"]
+        loaded("rate_limits.bearer = '0'", &[]).not_in_force,
+        ["rate_limits.bearer"]
     );
 }
 

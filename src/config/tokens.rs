@@ -69,11 +69,11 @@ pub struct RateLimitsConfig {
     pub device_code: RateLimit,
     /// User codes looked up, per address.
     pub lookup: RateLimit,
-    /// SSO sign-ins begun, per address. Not in force yet.
+    /// SSO sign-ins begun, per address.
     pub sso_initiate: RateLimit,
     /// Approvals and denials by an account.
     pub approve: RateLimit,
-    /// Approvals by an external identity. Not in force yet.
+    /// Approvals after a sign-in by SSO, per e-mail.
     pub approve_external: RateLimit,
     /// Reads of the account, per account or e-mail.
     pub account: RateLimit,

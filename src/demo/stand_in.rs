@@ -1,6 +1,7 @@
-//! A stand-in for Dify: echoes requests, streams events, echoes WebSocket messages.
+//! A stand-in for Dify: a console with one person; else it echoes requests, streams events, echoes
+//! WebSocket messages.
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -19,6 +20,8 @@ use tokio_tungstenite::{
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
 
+use super::console::Console;
+
 /// How many events a stream has.
 const EVENTS: usize = 5;
 
@@ -28,17 +31,21 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(300);
 /// Most of a request's body that is echoed, in bytes.
 const ECHO_LIMIT: usize = 64 * 1024;
 
-type Body = BoxBody<Bytes, Infallible>;
+/// What every answer of the stand-in has for a body.
+pub(super) type Body = BoxBody<Bytes, Infallible>;
 
 /// Starts the stand-in on a free port; it runs until the process ends.
-pub(super) async fn start() -> io::Result<SocketAddr> {
+pub(super) async fn start(console: Console) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
+    let console = Arc::new(console);
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
+            let console = Arc::clone(&console);
+            let serve = service_fn(move |request| answer(request, Arc::clone(&console)));
             tokio::spawn(
                 http1::Builder::new()
-                    .serve_connection(TokioIo::new(socket), service_fn(answer))
+                    .serve_connection(TokioIo::new(socket), serve)
                     .with_upgrades(),
             );
         }
@@ -46,7 +53,13 @@ pub(super) async fn start() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    console: Arc<Console>,
+) -> Result<Response<Body>, Infallible> {
+    if let Some(answer) = console.answer(&request) {
+        return Ok(answer);
+    }
     if request.headers().contains_key(header::UPGRADE) {
         return Ok(web_socket(request));
     }
@@ -161,6 +174,6 @@ async fn echo_messages(upgraded: Upgraded) {
     }
 }
 
-fn whole(body: impl Into<Bytes>) -> Body {
+pub(super) fn whole(body: impl Into<Bytes>) -> Body {
     Full::new(body.into()).boxed()
 }

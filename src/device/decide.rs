@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Approval, DeviceCode, DeviceFlow, FlowStatus};
-use crate::{
-    audit::AuditEvent, check::entry::Subject, clock::Timestamp, console::ConsoleSession,
-    mint::NotMinted, store::StoreError, token::TokenKind,
-};
+use super::{Approval, Approver, DeviceCode, DeviceFlow, FlowState, FlowStatus, UserCode};
+use crate::{audit::AuditEvent, console::ConsoleSession, mint::NotMinted, store::StoreError};
 
 /// Least time that an approved login stays for its device to fetch.
 const APPROVED_LIFE: Duration = Duration::from_secs(60);
@@ -58,20 +54,48 @@ impl DeviceFlow {
         person: &ConsoleSession,
     ) -> Result<(), NotDecided> {
         let (code, _, state) = self.find(user_code).await?.ok_or(NotDecided::Unknown)?;
+        self.approve_by(&Approver::Account(person), &code, &state)
+            .await
+    }
+
+    /// Approves a login for a person whom an identity provider has verified; who that is, and that
+    /// they may, is the caller's to know. Like [`DeviceFlow::approve`] in all else.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDecided`].
+    pub async fn approve_external(
+        &self,
+        user_code: &UserCode,
+        email: &str,
+        issuer: &str,
+    ) -> Result<(), NotDecided> {
+        let found = self.find_code(user_code).await?;
+        let (code, _, state) = found.ok_or(NotDecided::Lost)?;
+        self.approve_by(&Approver::External { email, issuer }, &code, &state)
+            .await
+    }
+
+    async fn approve_by(
+        &self,
+        approver: &Approver<'_>,
+        code: &DeviceCode,
+        state: &FlowState,
+    ) -> Result<(), NotDecided> {
         if state.status != FlowStatus::Pending {
             return Err(NotDecided::Resolved);
         }
         let owner = self.nonce();
         let guarded = self
             .flows
-            .begin_approving(&code, &owner, APPROVING_LIFE)
+            .begin_approving(code, &owner, APPROVING_LIFE)
             .await?;
         if !guarded {
             return Err(NotDecided::InProgress);
         }
-        let outcome = self.approve_guarded(&code, person).await;
+        let outcome = self.approve_guarded(approver, code).await;
         // Left to its own end where it cannot be given back.
-        if let Err(error) = self.flows.end_approving(&code, &owner).await {
+        if let Err(error) = self.flows.end_approving(code, &owner).await {
             tracing::debug!(%error, "an approval's guard is left to time out");
         }
         outcome
@@ -79,8 +103,8 @@ impl DeviceFlow {
 
     async fn approve_guarded(
         &self,
+        approver: &Approver<'_>,
         code: &DeviceCode,
-        person: &ConsoleSession,
     ) -> Result<(), NotDecided> {
         // Again, now that nobody else can approve: a double click must not rotate the token that
         // the first click has just made.
@@ -88,11 +112,8 @@ impl DeviceFlow {
         if state.status != FlowStatus::Pending {
             return Err(NotDecided::Resolved);
         }
-        let subject = Subject::Account {
-            id: person.account,
-            email: person.email.as_str().into(),
-        };
-        let kind = TokenKind::Account;
+        let subject = approver.subject();
+        let kind = subject.kind();
         let minted = self
             .mint
             .mint(kind, &subject, &state.client_id, &state.device_label)
@@ -101,13 +122,12 @@ impl DeviceFlow {
                 NotMinted::Policy => NotDecided::Policy,
                 NotMinted::Unavailable(error) => NotDecided::Unavailable(error),
             })?;
-        let payload = account_payload(minted.token.expose(), minted.id, minted.expires_at, person);
         state.status = FlowStatus::Approved(Box::new(Approval {
-            subject_email: person.email.clone(),
-            account_id: Some(person.account),
+            subject_email: subject.email().to_owned(),
+            account_id: subject.account_id(),
             subject_issuer: Some(subject.issuer().to_owned()),
             token_id: minted.id,
-            poll_payload: payload,
+            poll_payload: approver.poll_payload(&minted),
         }));
         let ttl = value.remaining.max(APPROVED_LIFE);
         let flipped = self
@@ -120,9 +140,9 @@ impl DeviceFlow {
         AuditEvent::DeviceFlowApproved {
             token_id: minted.id,
             kind,
-            subject_email: &person.email,
-            account_id: Some(person.account),
-            tenant_id: Some(person.tenant),
+            subject_email: subject.email(),
+            account_id: subject.account_id(),
+            tenant_id: approver.tenant(),
             client_id: &state.client_id,
             device_label: &state.device_label,
             rotated: minted.rotated,
@@ -169,36 +189,4 @@ impl DeviceFlow {
         self.entropy.fill(&mut bytes);
         Uuid::from_bytes(bytes).simple().to_string()
     }
-}
-
-/// What the device will get, in Dify's order.
-fn account_payload(
-    token: &str,
-    token_id: Uuid,
-    expires_at: Timestamp,
-    person: &ConsoleSession,
-) -> Map<String, Value> {
-    let workspaces: Vec<Value> = person
-        .workspaces
-        .iter()
-        .map(
-            |workspace| json!({"id": workspace.id, "name": workspace.name, "role": workspace.role}),
-        )
-        .collect();
-    let members = [
-        ("token", json!(token)),
-        ("expires_at", json!(expires_at.to_iso8601())),
-        ("subject_type", json!(TokenKind::Account.subject_type())),
-        (
-            "account",
-            json!({"id": person.account, "email": person.email, "name": person.name}),
-        ),
-        ("workspaces", Value::Array(workspaces)),
-        ("default_workspace_id", json!(person.tenant)),
-        ("token_id", json!(token_id)),
-    ];
-    members
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
 }

@@ -29,7 +29,7 @@ const MAX_DEVICE_LABEL: usize = 255;
 const MAX_DEVICE_CODE: usize = 128;
 
 /// Longest user code that is looked at; ours have 9 characters, and people add spaces.
-const MAX_USER_CODE: usize = 64;
+pub(super) const MAX_USER_CODE: usize = 64;
 
 impl Endpoints {
     pub(super) async fn code(&self, request: &LocalRequest<'_>) -> Result<Reply, Rejection> {
@@ -114,10 +114,9 @@ impl Endpoints {
         let standing = self
             .admit(Limit::Lookup, Caller::Address(request.client))
             .await?;
-        let typed = query_value(request.query, "user_code").unwrap_or_default();
-        let found = match typed.chars().count() {
-            1..=MAX_USER_CODE => self.device.look_up(&typed).await,
-            _ => Ok(Lookup::default()),
+        let found = match typed_code(request) {
+            Some(typed) => self.device.look_up(&typed).await,
+            None => Ok(Lookup::default()),
         };
         let found = found.map_err(|_| Rejection::StoreUnavailable)?;
         let body = json!({
@@ -147,20 +146,7 @@ impl Endpoints {
         &self,
         request: &LocalRequest<'_>,
     ) -> Result<(ConsoleSession, String, Standing), Rejection> {
-        self.check_origin(request)?;
-        let presented = Presented {
-            access_token: cookie(request.headers, self.settings.access_cookie),
-            csrf_cookie: cookie(request.headers, self.settings.csrf_cookie),
-            csrf_header: one(request, "x-csrf-token"),
-        };
-        let person = self.console.session(presented).await;
-        let person = person.map_err(|error| match error {
-            NoSession::Unauthorized => Rejection::NoConsoleSession,
-            NoSession::NotSetUp => Rejection::NotSetUp,
-            NoSession::NotInitialized => Rejection::AccountNotInitialized,
-            NoSession::Csrf => Rejection::Csrf,
-            NoSession::Unavailable(_) => Rejection::StoreUnavailable,
-        })?;
+        let person = self.person(request).await?;
         self.require_flow()?;
         let standing = self
             .admit(Limit::Approve, Caller::Account(person.account))
@@ -175,9 +161,31 @@ impl Endpoints {
         Ok((person, user_code, standing))
     }
 
+    /// Recognises the person at the console, by cookies, CSRF token and origin
+    /// (`contract/console-session.md`).
+    pub(super) async fn person(
+        &self,
+        request: &LocalRequest<'_>,
+    ) -> Result<ConsoleSession, Rejection> {
+        self.check_origin(request)?;
+        let presented = Presented {
+            access_token: cookie(request.headers, self.settings.access_cookie),
+            csrf_cookie: cookie(request.headers, self.settings.csrf_cookie),
+            csrf_header: one(request, "x-csrf-token"),
+        };
+        let person = self.console.session(presented).await;
+        person.map_err(|error| match error {
+            NoSession::Unauthorized => Rejection::NoConsoleSession,
+            NoSession::NotSetUp => Rejection::NotSetUp,
+            NoSession::NotInitialized => Rejection::AccountNotInitialized,
+            NoSession::Csrf => Rejection::Csrf,
+            NoSession::Unavailable(_) => Rejection::StoreUnavailable,
+        })
+    }
+
     /// A browser that says where a request comes from must name the console, or us. Whatever is
     /// there but cannot be read names a stranger.
-    fn check_origin(&self, request: &LocalRequest<'_>) -> Result<(), Rejection> {
+    pub(super) fn check_origin(&self, request: &LocalRequest<'_>) -> Result<(), Rejection> {
         let said = if request.headers.contains_key(header::ORIGIN) {
             one(request, "origin")
         } else if request.headers.contains_key(header::REFERER) {
@@ -195,7 +203,7 @@ impl Endpoints {
         }
     }
 
-    fn require_flow(&self) -> Result<(), Rejection> {
+    pub(super) fn require_flow(&self) -> Result<(), Rejection> {
         if !self.settings.flow_enabled {
             return Err(Rejection::NotFound);
         }
@@ -255,19 +263,27 @@ fn origin_of(url: &str) -> Option<String> {
     origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
-fn status(word: &str) -> Reply {
+pub(super) fn status(word: &str) -> Reply {
     Reply::json(StatusCode::OK, &json!({ "status": word }))
 }
 
 /// Returns the one value of a header.
-fn one<'a>(request: &LocalRequest<'a>, name: &str) -> Option<&'a str> {
+pub(super) fn one<'a>(request: &LocalRequest<'a>, name: &str) -> Option<&'a str> {
     let mut values = request.headers.get_all(name).iter();
     let first = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(first)
 }
 
+/// Returns what was typed as a user code; nothing for what is too long to be looked at.
+pub(super) fn typed_code(request: &LocalRequest<'_>) -> Option<String> {
+    let typed = query_value(request.query, "user_code")?;
+    (1..=MAX_USER_CODE)
+        .contains(&typed.chars().count())
+        .then_some(typed)
+}
+
 /// Returns the first value of a parameter.
-fn query_value(query: &str, name: &str) -> Option<String> {
+pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())

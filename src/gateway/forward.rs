@@ -3,6 +3,7 @@
 use std::{
     io::Write as _,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use http::{
@@ -18,10 +19,9 @@ use pingora::{
 use super::{Ctx, Gateway, ctx::RequestId};
 use crate::{
     check::entry::Entry,
-    clock::Timestamp,
     config::{ForwardAuthorization, ForwardIdentity},
     http::headers::{self, Meaning, meaning_of},
-    jws::IdentityClaims,
+    jws::{IdentityClaims, SignedIdentity},
     token::TokenKind,
 };
 
@@ -48,9 +48,9 @@ const ADDED_IDENTITY: usize = 8;
 /// Longest text of an address: eight groups of four hexadecimal digits.
 const LONGEST_ADDRESS: usize = 39;
 
-/// Least life that a cached signed identity must have left when it is sent, in seconds: it has to
+/// Least life that a cached signed identity must have left when it is sent: it has to
 /// survive the way to the upstream and a request that waits there.
-const LEAST_IDENTITY_LIFE: u64 = 10;
+const LEAST_IDENTITY_LIFE: Duration = Duration::from_secs(10);
 
 /// Takes away a `Connection` header's power over what we keep or add, before pingora obeys it.
 pub(super) fn disarm_connection(session: &mut Session) {
@@ -144,16 +144,16 @@ impl Gateway {
 
     fn add_signed_identity(&self, headers: &mut HeaderMap, entry: &Entry) -> Result<()> {
         let now = self.clock.now();
-        let fresh = |expires_at: Timestamp| now.until(expires_at).as_secs() >= LEAST_IDENTITY_LIFE;
-        if let Some(signed) = entry.identity.get().filter(|s| fresh(s.expires_at)) {
-            headers.insert(IDENTITY, value(signed.jws.as_bytes())?);
+        let keys = self.keys.get();
+        let keys = &keys.envelopes;
+        let made = entry.identity.get();
+        if let Some(signed) = made.filter(|it| it.is_fresh(keys, now, LEAST_IDENTITY_LIFE)) {
+            headers.insert(IDENTITY, value(signed.as_str().as_bytes())?);
             return Ok(());
         }
-        let signed = self
-            .keys
-            .sign_identity(&claims(entry), now)
+        let signed = SignedIdentity::sign(&claims(entry), keys, now)
             .or_err(ErrorType::InternalError, "an identity could not be signed")?;
-        headers.insert(IDENTITY, value(signed.jws.as_bytes())?);
+        headers.insert(IDENTITY, value(signed.as_str().as_bytes())?);
         // Another request may have been first; either is good.
         let _ = entry.identity.set(Box::new(signed));
         Ok(())

@@ -12,21 +12,24 @@ use super::{Ctx, Gateway, forward::FORWARDED_PROTO};
 use crate::{
     endpoints::LocalRequest,
     http::{Malformed, Rejection, Reply, body::MAX_BODY},
-    route::LocalEndpoint,
+    route::{Generation, LocalEndpoint},
 };
 
 /// Longest time that a body of at most [`MAX_BODY`] bytes may take to arrive: as long as a head.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 impl Gateway {
-    /// Answers a request for a local endpoint; `segment` is the last one of its path.
+    /// Answers a request for a local endpoint; `path` is its canonical path.
     pub(super) async fn serve(
         &self,
         session: &mut Session,
         ctx: &Ctx,
         endpoint: LocalEndpoint,
-        segment: &str,
+        path: &str,
     ) -> Result<Reply, Rejection> {
+        if !self.endpoints.serves(endpoint) {
+            return Err(Rejection::NotFound);
+        }
         // Elsewhere a body means nothing; it is drained with the answer.
         let body = if endpoint.method() == Method::POST {
             read_body(session).await?
@@ -36,7 +39,8 @@ impl Gateway {
         let head = session.req_header();
         let request = LocalRequest {
             query: head.uri.query().unwrap_or_default(),
-            segment,
+            generation: Generation::of(path),
+            segment: path.rsplit('/').next().unwrap_or_default(),
             headers: &head.headers,
             body: &body,
             client: ctx.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),

@@ -20,6 +20,12 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// bounds, or the connection closes.
 pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
     let reply = if ctx.local { reply.as_local() } else { reply };
+    let reply = reply.or_with("Cache-Control", "no-store");
+    let reply = if reply.body().is_empty() {
+        reply
+    } else {
+        reply.or_with("Content-Type", "application/json")
+    };
     if !drained(session).await {
         session.set_keepalive(None);
     }
@@ -27,12 +33,11 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Resu
     for (name, value) in reply.headers() {
         head.insert_header(name, value)?;
     }
-    head.insert_header("Cache-Control", "no-store")?;
     head.insert_header("X-Request-Id", ctx.request_id())?;
-    if !reply.body().is_empty() {
-        head.insert_header("Content-Type", "application/json")?;
+    // What it would be the length of is not sent (RFC 9110 section 8.6).
+    if reply.status() != http::StatusCode::NOT_MODIFIED {
+        head.insert_header("Content-Length", reply.body().len())?;
     }
-    head.insert_header("Content-Length", reply.body().len())?;
     let bodiless = reply.body().is_empty() || session.req_header().method == http::Method::HEAD;
     session
         .write_response_header(Box::new(head), bodiless)

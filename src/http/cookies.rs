@@ -1,4 +1,6 @@
-//! Reading cookies (RFC 6265 section 4.2).
+//! Reading cookies (RFC 6265 section 4.2), and setting one (section 4.1).
+
+use std::time::Duration;
 
 use http::{HeaderMap, header};
 
@@ -15,6 +17,37 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .map(|(_, value)| unquote(value.trim()));
     let first = found.next()?;
     found.next().is_none().then_some(first)
+}
+
+/// A cookie that the gateway sets: for itself alone, out of scripts' reach, and not sent along by
+/// other sites' forms.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnCookie {
+    /// Its name.
+    pub name: &'static str,
+    /// The path below which browsers send it.
+    pub path: &'static str,
+    /// Whether it is sent over TLS alone.
+    pub secure: bool,
+}
+
+impl OwnCookie {
+    /// Returns the value of `Set-Cookie` that sets it for `life`; zero removes it.
+    ///
+    /// `value` is base64url and dots, which needs no quotes.
+    pub fn set(&self, value: &str, life: Duration) -> String {
+        let Self { name, path, secure } = self;
+        let secure = if *secure { "; Secure" } else { "" };
+        format!(
+            "{name}={value}; Path={path}; Max-Age={}; HttpOnly{secure}; SameSite=Lax",
+            life.as_secs()
+        )
+    }
+
+    /// Returns the value of `Set-Cookie` that removes it.
+    pub fn clear(&self) -> String {
+        self.set("", Duration::ZERO)
+    }
 }
 
 fn unquote(value: &str) -> &str {
@@ -45,6 +78,23 @@ mod tests {
         assert_eq!(read(&["b=\"q\""], "b").as_deref(), Some("q"));
         assert_eq!(read(&["ab=1; B=2"], "b"), None);
         assert_eq!(read(&[], "b"), None);
+    }
+
+    #[test]
+    fn an_own_cookie_is_for_its_path_and_no_script() {
+        let cookie = |secure| OwnCookie {
+            name: "grant",
+            path: "/a/b",
+            secure,
+        };
+        assert_eq!(
+            cookie(true).set("x.y", Duration::from_secs(300)),
+            "grant=x.y; Path=/a/b; Max-Age=300; HttpOnly; Secure; SameSite=Lax"
+        );
+        assert_eq!(
+            cookie(false).clear(),
+            "grant=; Path=/a/b; Max-Age=0; HttpOnly; SameSite=Lax"
+        );
     }
 
     #[test]

@@ -38,9 +38,18 @@ pub enum FlowError {
 
 /// The body of RFC 6749 section 5.2.
 #[derive(Serialize)]
-struct Body {
+pub(super) struct ErrorBody {
     error: &'static str,
     error_description: &'static str,
+}
+
+impl ErrorBody {
+    pub(super) const fn new(error: &'static str, error_description: &'static str) -> Self {
+        Self {
+            error,
+            error_description,
+        }
+    }
 }
 
 impl FlowError {
@@ -100,12 +109,6 @@ impl FlowError {
     }
 
     pub(super) fn reply(self, status: StatusCode) -> Reply {
-        Reply::json(
-            status,
-            &Body {
-                error: self.code(),
-                error_description: self.description(),
-            },
-        )
+        Reply::json(status, &ErrorBody::new(self.code(), self.description()))
     }
 }

@@ -86,6 +86,15 @@ impl Reply {
         }
     }
 
+    /// Builds an answer that is no JSON.
+    pub fn document(content_type: &str, body: &[u8]) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: vec![("Content-Type", content_type.to_owned())],
+            body: body.to_vec(),
+        }
+    }
+
     /// Builds an answer without a body.
     pub const fn empty(status: StatusCode) -> Self {
         Self {
@@ -93,6 +102,11 @@ impl Reply {
             headers: Vec::new(),
             body: Vec::new(),
         }
+    }
+
+    /// Sends a browser on, by GET.
+    pub fn redirect(location: &str) -> Self {
+        Self::empty(StatusCode::FOUND).with("Location", location)
     }
 
     /// Adds a header.
@@ -120,7 +134,17 @@ impl Reply {
     #[must_use]
     pub fn as_local(self) -> Self {
         self.with("X-Frame-Options", "DENY")
-            .with("Content-Security-Policy", "frame-ancestors 'none'")
+            .or_with("Content-Security-Policy", "frame-ancestors 'none'")
+    }
+
+    /// Adds a header, unless the answer says otherwise already.
+    #[must_use]
+    pub fn or_with(self, name: &'static str, value: &str) -> Self {
+        if self.headers.iter().any(|(said, _)| *said == name) {
+            self
+        } else {
+            self.with(name, value)
+        }
     }
 
     /// Returns the status.
@@ -135,7 +159,7 @@ impl Reply {
             .map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// Returns the body: JSON, or nothing.
+    /// Returns the body; empty for none.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

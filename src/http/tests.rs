@@ -7,7 +7,10 @@ fn every_refusal_has_its_status_code_and_headers() {
         .map(|rejection| {
             let reply = rejection.reply();
             let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
-            let bare = matches!(rejection, Rejection::Flow(_) | Rejection::NoConsoleSession);
+            let bare = matches!(
+                rejection,
+                Rejection::Flow(_) | Rejection::Sso(_) | Rejection::NoConsoleSession
+            );
             if !bare {
                 assert_eq!(body["status"], reply.status().as_u16());
             }
@@ -56,6 +59,20 @@ fn every_refusal_has_its_status_code_and_headers() {
             "already_resolved 409 already_resolved",
             "approve_in_progress 409 approve_in_progress",
             "state_lost 409 state_lost",
+            "user_code required 400 user_code required",
+            "invalid_user_code 400 invalid_user_code",
+            "console_api_url_unset 502 console_api_url_unset",
+            "sso_initiate_failed 502 sso_initiate_failed",
+            "sso_initiate_missing_url 502 sso_initiate_missing_url",
+            "invalid_sso_assertion 400 invalid_sso_assertion",
+            "user_code_not_pending 404 user_code_not_pending",
+            "user_code_not_pending 409 user_code_not_pending",
+            "no_session 401 no_session WWW-Authenticate: Bearer realm=\"api\"",
+            "invalid_session 401 invalid_session WWW-Authenticate: Bearer realm=\"api\"",
+            "csrf_mismatch 403 csrf_mismatch",
+            "user_code_mismatch 400 user_code_mismatch",
+            "email_belongs_to_dify_account 403 email_belongs_to_dify_account",
+            "session_already_consumed 401 session_already_consumed WWW-Authenticate: Bearer realm=\"api\"",
             "oauth_request 400 bad_request",
             "body 400 bad_request",
             "query 422 invalid_param",
@@ -76,6 +93,9 @@ fn every_refusal_has_its_status_code_and_headers() {
 fn every_code_of_the_device_flow_is_in_the_table() {
     for error in FlowError::ALL {
         assert!(Rejection::EXAMPLES.contains(&Rejection::Flow(error)));
+    }
+    for error in SsoError::ALL {
+        assert!(Rejection::EXAMPLES.contains(&Rejection::Sso(error)));
     }
 }
 

@@ -69,6 +69,12 @@ pub enum LocalEndpoint {
     SsoComplete,
     /// `GET …/device/approval-context`
     ApprovalContext,
+    /// `GET …/device/request`
+    DeviceRequest,
+    /// `GET /device`
+    DevicePage,
+    /// `GET …/device/assets/{name}`
+    DevicePageAsset,
     /// `GET …/account`
     Account,
     /// `GET …/account/sessions`
@@ -92,6 +98,9 @@ impl LocalEndpoint {
             | Self::SsoInitiate
             | Self::SsoComplete
             | Self::ApprovalContext
+            | Self::DeviceRequest
+            | Self::DevicePage
+            | Self::DevicePageAsset
             | Self::Account
             | Self::Sessions => http::Method::GET,
             Self::RevokeSelf | Self::RevokeSession => http::Method::DELETE,
@@ -110,6 +119,9 @@ impl LocalEndpoint {
             | Self::SsoInitiate
             | Self::SsoComplete
             | Self::ApprovalContext
+            | Self::DeviceRequest
+            | Self::DevicePage
+            | Self::DevicePageAsset
             | Self::Account
             | Self::Sessions => "GET, HEAD, OPTIONS",
             Self::RevokeSelf | Self::RevokeSession => "DELETE, OPTIONS",

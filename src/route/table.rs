@@ -18,9 +18,13 @@ const EXTERNAL: &[TokenKind] = &[TokenKind::ExternalSso];
 /// The base path of the device flow.
 const DEVICE: &str = "/openapi/v1/oauth/device/";
 
+/// Where the page at `/device` has its style and script: below a path that is the gateway's own
+/// whatever Dify's web front end comes to serve, and that a proxy in front sends here already.
+pub const PAGE_ASSETS: &str = "/openapi/v1/oauth/device/assets/";
+
 /// The endpoints below [`DEVICE`], and whether the first generation of the API had them below
 /// `/v1/oauth/device/`, below `/console/api/oauth/device/` or elsewhere.
-const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 9] = [
+const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 10] = [
     ("code", LocalEndpoint::DeviceCode, Alias::V1),
     ("token", LocalEndpoint::DeviceToken, Alias::V1),
     ("approve", LocalEndpoint::DeviceApprove, Alias::Console),
@@ -38,13 +42,52 @@ const DEVICE_ENDPOINTS: [(&str, LocalEndpoint, Alias); 9] = [
         LocalEndpoint::ApprovalContext,
         Alias::V1,
     ),
+    ("request", LocalEndpoint::DeviceRequest, Alias::None),
 ];
+
+/// The two generations of the API. A sign-in by SSO stays in the one that it began in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Today's, below `/openapi/v1`.
+    OpenApi,
+    /// The first, below `/v1`.
+    First,
+}
+
+impl Generation {
+    /// Returns the generation that a path belongs to.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/v1/") {
+            Self::First
+        } else {
+            Self::OpenApi
+        }
+    }
+
+    /// Returns the base path of the device flow, which the grant cookie is for.
+    pub const fn device_base(self) -> &'static str {
+        match self {
+            Self::OpenApi => "/openapi/v1/oauth/device",
+            Self::First => "/v1/oauth/device",
+        }
+    }
+
+    /// Returns where a browser comes back to from its identity provider.
+    pub const fn sso_complete(self) -> &'static str {
+        match self {
+            Self::OpenApi => "/openapi/v1/oauth/device/sso-complete",
+            Self::First => "/v1/device/sso-complete",
+        }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Alias {
     V1,
     Console,
     Elsewhere,
+    /// Younger than the first generation.
+    None,
 }
 
 /// What the configuration says about the surfaces.
@@ -54,6 +97,8 @@ pub struct Surface {
     pub legacy_paths: bool,
     /// Whether the enterprise branch exists at all.
     pub enterprise: bool,
+    /// Whether the gateway serves the page at `/device`.
+    pub device_page: bool,
 }
 
 /// What to do with one request.
@@ -293,9 +338,13 @@ impl RouteTable {
                     }
                     _ => path
                         .strip_prefix(DEVICE)
-                        .and_then(|rest| device(rest, None)),
+                        .and_then(|rest| device(rest, None))
+                        .or_else(|| self.page_asset(path)),
                 },
             };
+        }
+        if path == "/device" && self.surface.device_page {
+            return Some(LocalEndpoint::DevicePage);
         }
         if !self.surface.legacy_paths {
             return None;
@@ -312,6 +361,12 @@ impl RouteTable {
                         .and_then(|rest| device(rest, Some(Alias::Console)))
                 }),
         }
+    }
+
+    fn page_asset(&self, path: &str) -> Option<LocalEndpoint> {
+        let name = path.strip_prefix(PAGE_ASSETS)?;
+        let served = self.surface.device_page && !name.is_empty() && !name.contains('/');
+        served.then_some(LocalEndpoint::DevicePageAsset)
     }
 }
 

@@ -48,6 +48,13 @@ pub trait Directory: Send + Sync + fmt::Debug {
     /// When the store cannot say.
     async fn person(&self, id: Uuid) -> Result<Option<Person>, StoreError>;
 
+    /// Tells whether an active account has this e-mail, in whatever case it is spelt.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say.
+    async fn has_active_account(&self, email: &str) -> Result<bool, StoreError>;
+
     /// Lists the workspaces of the account `id`, the oldest membership first.
     ///
     /// # Errors

@@ -19,11 +19,13 @@ use crate::{
 
 mod directory;
 mod flow;
+mod nonces;
 mod sessions;
 mod windows;
 
 pub use directory::EmbeddedDirectory;
 pub use flow::EmbeddedFlows;
+pub use nonces::EmbeddedNonces;
 pub use windows::EmbeddedWindows;
 
 /// A token table in memory.

@@ -16,6 +16,7 @@ use crate::{config::RedisConfig, health::Dependency};
 mod address;
 mod connection;
 mod flow;
+mod nonces;
 mod places;
 mod script;
 mod token_cache;
@@ -26,6 +27,7 @@ use connection::{Connection, Endpoint};
 use script::OneKeyScript;
 
 pub use flow::RedisFlowStore;
+pub use nonces::RedisNonces;
 pub use token_cache::RedisTokenCache;
 pub use tracking::Tracking;
 pub use windows::RedisWindows;

@@ -11,13 +11,14 @@ use difygate::{
     secret::Secret,
     store::{
         TokenCache,
-        redis::{RedisFlowStore, RedisLink, RedisTokenCache, RedisWindows},
+        redis::{RedisFlowStore, RedisLink, RedisNonces, RedisTokenCache, RedisWindows},
     },
 };
 
 use crate::{
     contract::{cache_contract, cache_races, clock, hash_of},
     contract_flow::{flow_contract, flow_races, windows_contract},
+    contract_nonces::nonces_contract,
     support::{Browser, DedicatedCluster, Gateway, Login, Stage, assert_eventually, patience},
 };
 
@@ -63,7 +64,8 @@ async fn keeps_every_promise(cluster: &DedicatedCluster, prefix: &str) -> Vec<Ve
     cache_races(Arc::clone(&cache) as Arc<dyn TokenCache>).await;
     flow_contract(Arc::clone(&flows) as Arc<_>).await;
     flow_races(flows).await;
-    windows_contract(Arc::new(RedisWindows::new(link))).await;
+    windows_contract(Arc::new(RedisWindows::new(Arc::clone(&link)))).await;
+    nonces_contract(Arc::new(RedisNonces::new(link))).await;
 
     // The contracts use few keys; these are enough to meet every node, by script and without.
     for n in 0..60 {
@@ -82,7 +84,13 @@ async fn the_stores_keep_their_promises_on_a_cluster() {
     let bare = keeps_every_promise(&cluster, "").await;
     for keys in &bare {
         assert!(keys.iter().any(|key| key.starts_with("auth:token:")));
-        let ours = ["auth:token:", "device_code:", "rl:"];
+        let ours = [
+            "auth:token:",
+            "device_code:",
+            "rl:",
+            "sso_assertion_nonce:",
+            "device_approval_grant_nonce:",
+        ];
         assert!(
             keys.iter()
                 .all(|key| ours.iter().any(|begin| key.starts_with(begin)))

@@ -397,6 +397,11 @@ async fn directory_contract(directory: &dyn Directory, account: Uuid, workspaces
         ("ada@example.com", "Ada")
     );
     assert_eq!(person.status, "active");
+    let (upper, stranger) = (person.email.to_uppercase(), "nobody@example.com");
+    for (email, found) in [(&*person.email, true), (&upper, true), (stranger, false)] {
+        let has_account = directory.has_active_account(email).await.unwrap();
+        assert_eq!(has_account, found, "{email}");
+    }
     let mut found = directory.workspaces(account).await.unwrap();
     found.sort_by_key(|workspace| !workspace.current);
     let ids: Vec<Uuid> = found.iter().map(|workspace| workspace.id).collect();
@@ -440,4 +445,7 @@ async fn the_directory_in_postgres_keeps_its_promises() {
     let own = directory.workspaces(account).await.unwrap();
     let own = own.iter().find(|workspace| workspace.current).unwrap().id;
     directory_contract(&directory, account, [own, other]).await;
+    database.set_account_status(account, "banned").await;
+    let email = "ada@example.com";
+    assert!(!directory.has_active_account(email).await.unwrap());
 }

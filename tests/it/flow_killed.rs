@@ -67,6 +67,8 @@ async fn dies_at(step: Step) {
         gateway
             .set("postgres.timeout", "\"10s\"")
             .set("redis.timeout", "\"10s\"")
+            // Its proofs, once a second, would be taken for a step.
+            .set("token_cache.coherence", "\"ttl\"")
     })
     .await;
     // From here on, Redis knows every script, and so a step is one command.

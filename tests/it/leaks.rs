@@ -1,8 +1,11 @@
 //! Nothing that is secret reaches a log, a metric or an error, at the most talkative level.
 
+use serde_json::json;
+
 use crate::support::{
-    Browser, Database, DedicatedRedis, Gateway, IssuedToken, Login, NewToken, Upstream,
-    redis_fixture, request,
+    Behaviour, Browser, Database, DedicatedRedis, ENTERPRISE_SECRET, Gateway, Grant, IssuedToken,
+    Login, NewToken, SECRET_KEY, SHARED_KID, Upstream, assertion_claims, completes,
+    enterprise_stage, jws, redis_fixture, request,
 };
 
 const SECRET: &str = "sk-leak-test-0123456789";
@@ -93,6 +96,97 @@ async fn no_secret_is_ever_printed() {
     }
     for secret in secrets {
         for (place, text) in [("log", &printed), ("answers", &answers)] {
+            let found = text.lines().find(|line| line.contains(&secret));
+            assert_eq!(found, None, "{secret} is in the {place}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_sign_in_by_sso_is_ever_printed() {
+    let (stage, service) = enterprise_stage(|gateway| {
+        gateway
+            .set("log.level", "\"trace\"")
+            .set("log.access", "\"all\"")
+            .set(
+                "dify.keys",
+                "{ \"dify-shared-v1\" = \"sk-hidden-key-of-envelopes\" }",
+            )
+    })
+    .await;
+    let key = "sk-hidden-key-of-envelopes";
+    let gateway = &stage.gateway;
+    let mut secrets = vec![
+        ENTERPRISE_SECRET.to_owned(),
+        key.to_owned(),
+        SECRET_KEY.to_owned(),
+    ];
+    for email in ["eve@partner.example", "ada@example.com"] {
+        let login = Login::begin(gateway, "eve-laptop").await;
+        let begin = "/openapi/v1/oauth/device/sso-initiate?user_code=";
+        gateway
+            .get(&format!("{begin}{}", login.user_code), None)
+            .await;
+        let claims = assertion_claims(&login.user_code, email);
+        let assertion = jws(SHARED_KID, key, &claims);
+        let completed = completes(&assertion).send(gateway.addr()).await;
+        completes(&assertion).send(gateway.addr()).await;
+        completes(&format!("{assertion}x"))
+            .send(gateway.addr())
+            .await;
+        secrets.push(assertion);
+        secrets.push(claims["nonce"].as_str().unwrap().to_owned());
+        if completed.header("set-cookie").is_some() {
+            let grant = Grant::from(&completed, &login.user_code);
+            grant.context().send(gateway.addr()).await;
+            grant
+                .posts(Some("x"), &json!({}))
+                .send(gateway.addr())
+                .await;
+            grant.approves().send(gateway.addr()).await;
+            grant.approves().send(gateway.addr()).await;
+            let token = login.polls(gateway).await.json()["token"].clone();
+            secrets.push(token.as_str().unwrap()[5..].to_owned());
+            secrets.extend([grant.csrf, grant.cookie]);
+        }
+        secrets.extend([login.user_code, login.device_code]);
+    }
+    for sent in service
+        .requests()
+        .iter()
+        .filter(|sent| sent.method() == "POST")
+    {
+        let body: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
+        secrets.push(body["signed_state"].as_str().unwrap().to_owned());
+    }
+    // What fails is logged with its causes.
+    service.on(
+        "*",
+        Behaviour::Raw(b"HTTP/1.1 200 OK\r\nX: sk-hidden-answer\r\n\r".to_vec()),
+    );
+    let login = Login::begin(gateway, "eve-phone").await;
+    let begin = "/openapi/v1/oauth/device/sso-initiate?user_code=";
+    gateway
+        .get(&format!("{begin}{}", login.user_code), None)
+        .await;
+    service.on("*", Behaviour::CloseBeforeHeader);
+    gateway
+        .get(&format!("{begin}{}", login.user_code), None)
+        .await;
+    secrets.extend([login.user_code, "sk-hidden-answer".to_owned()]);
+    gateway.reload();
+    let metrics = gateway.metrics().await;
+
+    let printed = gateway.log_text();
+    for event in [
+        "oauth.device_flow_approved",
+        "oauth.device_flow_rejected",
+        "could not be begun",
+    ] {
+        assert!(printed.contains(event), "{event}");
+    }
+    for secret in secrets {
+        for (place, text) in [("log", &printed), ("metrics", &metrics)] {
             let found = text.lines().find(|line| line.contains(&secret));
             assert_eq!(found, None, "{secret} is in the {place}");
         }

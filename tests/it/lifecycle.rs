@@ -180,17 +180,17 @@ async fn an_idle_connection_has_an_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_later_releases_are_named_at_the_start() {
     let gateway = Gateway::builder()
-        .set("device_page.enabled", "true")
-        .set("rate_limits.sso_initiate", "\"10/1m\"")
+        .set("rate_limits.bearer", "\"0\"")
+        .set("server.proxy_protocol", "true")
         .start()
         .await;
 
-    for key in ["device_page.enabled", "rate_limits.sso_initiate"] {
+    for key in ["rate_limits.bearer", "server.proxy_protocol"] {
         gateway
             .wait_for_log(|line| Gateway::log_field(line, "key").is_some_and(|named| named == key))
             .await;
     }
-    assert!(!gateway.log_text().contains("rate_limits.bearer"));
+    assert!(!gateway.log_text().contains("device_page.enabled"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

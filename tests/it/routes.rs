@@ -23,10 +23,15 @@ fn serve_refuses(gateway: &GatewayBuilder) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn device_goes_to_the_web_upstream_and_nothing_else_does() {
+async fn without_its_page_device_goes_to_the_web_upstream_and_nothing_else_does() {
     let web = Upstream::start().await;
     let url = format!("\"http://{}\"", web.addr());
-    let stage = Stage::with(|gateway| gateway.set("upstream.web_url", &url)).await;
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("upstream.web_url", &url)
+            .set("device_page.enabled", "false")
+    });
+    let stage = stage.await;
 
     for method in ["GET", "HEAD"] {
         let page = request(method, "/device?user_code=ABCD-EFGH");
@@ -48,7 +53,7 @@ async fn device_goes_to_the_web_upstream_and_nothing_else_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn device_goes_to_the_api_where_there_is_no_web_upstream() {
-    let stage = Stage::set().await;
+    let stage = Stage::with(|gateway| gateway.set("device_page.enabled", "false")).await;
 
     stage.forwards(&request("GET", "/device")).await;
 }

@@ -12,6 +12,7 @@
 
 mod browser;
 mod certificates;
+mod chromium;
 mod client;
 mod gateway;
 mod guard;
@@ -21,6 +22,7 @@ mod redis;
 mod relay;
 mod relayed;
 mod selftest;
+mod sso;
 mod stage;
 mod terminator;
 mod upstream;
@@ -29,6 +31,7 @@ mod wire;
 pub(crate) use self::{
     browser::{Browser, Login, jwt, unix_now},
     certificates::{Authority, Issued, toml},
+    chromium::Chromium,
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     patience::{assert_eventually, patience, within},
@@ -38,6 +41,10 @@ pub(crate) use self::{
     },
     relay::{Relay, Side},
     relayed::{Relayed, hash},
+    sso::{
+        ENTERPRISE_SECRET, Grant, IDP_PAGE, SHARED_KID, assertion, assertion_claims, claims_of,
+        completes, enterprise, enterprise_stage, jws, licence, with_enterprise,
+    },
     stage::{ISSUER, Stage},
     terminator::Terminator,
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},

@@ -19,9 +19,11 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
             "check",
             "console",
             "device",
+            "licence",
             "mint",
             "rate_limit",
             "retention",
+            "sso",
             "jws",
             "audit",
             "clock",
@@ -76,7 +78,7 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
     ),
     (
         // The edge goes through the domain to the stores, never around it.
-        &["gateway", "admin", "listener"],
+        &["gateway", "admin", "enterprise", "listener"],
         &[
             "tokio_postgres",
             "deadpool",

@@ -131,6 +131,19 @@ fn blocked_accounts_and_past_ends_are_told_apart() {
 }
 
 #[test]
+fn what_dify_has_rewritten_is_no_longer_ours() {
+    let ours = String::from_utf8(Cached::write(&live(&fixture("auth_token_account")).0)).unwrap();
+    assert!(live(ours.as_bytes()).1);
+    // As Dify notes a verdict: the same object, every member kept, one added to.
+    let verdict = r#"{"0196c3a0-4444-7000-8000-000000000004": true}"#;
+    let rewritten = ours.replace("{}", verdict);
+    assert_ne!(rewritten, ours);
+    let (context, own) = live(rewritten.as_bytes());
+    assert!(!own);
+    assert_eq!(context, live(ours.as_bytes()).0);
+}
+
+#[test]
 fn an_entry_ends_with_its_token() {
     use std::time::Duration;
     let (now, instant) = (Timestamp::from_unix_seconds(1_000), Monotonic::default());

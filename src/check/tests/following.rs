@@ -245,3 +245,87 @@ async fn an_overdue_refusal_is_given_up_when_nothing_can_be_left_of_its_token() 
 
     assert_eq!(world.in_redis().await, None);
 }
+
+#[tokio::test]
+async fn an_answer_over_a_connection_younger_than_the_question_is_doubted() {
+    let world = followed();
+    assert_eq!(world.check().await, Ok(true));
+    world.checker.desk.local.clear();
+    world.tokens.inner().revoke(ID);
+    let desk = Arc::clone(&world.checker.desk);
+    *world.cache.after_read.lock().unwrap() = Some(Box::new(move || {
+        desk.coherence.reconnected(desk.stores.clock.monotonic());
+    }));
+
+    assert_eq!(world.check().await, Ok(false));
+
+    assert_eq!(world.metrics.coherence.entries_verified.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_read_back_over_another_connection_is_not_kept() {
+    let world = followed();
+    let (desk, cache) = (Arc::clone(&world.checker.desk), Arc::clone(&world.cache));
+    *world.tokens.after_lookup.lock().unwrap() = Some(Box::new(move || {
+        *cache.after_read.lock().unwrap() = Some(Box::new(move || {
+            desk.coherence.reconnected(desk.stores.clock.monotonic());
+        }));
+    }));
+
+    assert_eq!(world.check().await, Ok(true));
+
+    assert!(world.in_redis().await.is_some());
+    assert!(matches!(world.in_local(), Hit::Miss));
+}
+
+#[tokio::test]
+async fn a_fill_does_not_end_on_another_connection_than_it_began_on() {
+    let world = followed();
+    let desk = Arc::clone(&world.checker.desk);
+    let table = world.tokens.inner();
+    *world.tokens.after_lookup.lock().unwrap() = Some(Box::new(move || {
+        // The lease was deleted by this, but on a server that is no longer the one.
+        table.revoke(ID);
+        desk.coherence.reconnected(desk.stores.clock.monotonic());
+    }));
+
+    assert_eq!(
+        world.check().await,
+        Ok(true),
+        "it began before the revocation"
+    );
+
+    let lease = world.in_redis().await.unwrap();
+    assert!(
+        lease.starts_with(b"{\"lease\""),
+        "nothing was put in its place"
+    );
+    assert_eq!(world.check().await, Ok(false));
+}
+
+#[tokio::test]
+async fn who_joins_after_a_revocation_gets_no_answer_from_before_it() {
+    let world = Arc::new(followed());
+    assert_eq!(world.check().await, Ok(true));
+    world.checker.desk.local.clear();
+    let (other, late) = (Arc::clone(&world), Arc::new(Mutex::new(None)));
+    let place = Arc::clone(&late);
+    *world.cache.after_read.lock().unwrap() = Some(Box::new(move || {
+        // Redis has answered. Now Dify revokes, and everybody is told.
+        assert!(other.tokens.inner().revoke(ID));
+        other.cache.inner.delete(&hash());
+        other.checker.changed(&hash());
+        let mut check = Box::pin(async move { other.check().await });
+        assert!((&mut check).now_or_never().is_none(), "it joins");
+        *place.lock().unwrap() = Some(check);
+    }));
+
+    assert_eq!(
+        world.check().await,
+        Ok(true),
+        "it began before the revocation"
+    );
+
+    let late = late.lock().unwrap().take().unwrap();
+    assert_eq!(late.await, Ok(false));
+}

@@ -5,6 +5,7 @@ fn table(rules: &[RouteRule]) -> Result<RouteTable, Vec<Problem>> {
     let surface = Surface {
         legacy_paths: true,
         enterprise: true,
+        device_page: true,
     };
     RouteTable::new(rules, surface)
 }
@@ -135,7 +136,6 @@ fn every_request_falls_in_its_row() {
         ("GET", "/inner/api", "deny"),
         ("POST", "/inner/api/x", "deny"),
         ("GET", "/inner/apix", "pass Api"),
-        ("GET", "/device", "pass Web"),
         ("GET", "/v1/chat-messages", "pass Api no user tokens"),
         ("GET", "/console/api/apps", "pass Api"),
         ("GET", "/", "pass Api"),
@@ -194,12 +194,40 @@ fn the_first_generation_is_the_same_endpoints() {
         Surface {
             legacy_paths: false,
             enterprise: false,
+            device_page: false,
         },
     )
     .unwrap();
     assert_eq!(row(&without, "GET", "/v1/me"), "pass Api no user tokens");
     let external_apps = "/openapi/v1/permitted-external-apps";
     assert_eq!(row(&without, "GET", external_apps), "deny");
+    assert_eq!(row(&without, "GET", "/device"), "pass Web");
+    let asset = "/openapi/v1/oauth/device/assets/device.js";
+    assert_eq!(row(&without, "GET", asset), "deny");
+}
+
+#[test]
+fn the_page_and_what_it_loads_and_asks_are_local() {
+    let table = table(&[]).unwrap();
+    for (method, target, expected) in [
+        ("GET", "/device", "local DevicePage"),
+        ("POST", "/device", "405"),
+        ("GET", "/device/", "pass Api"),
+        (
+            "GET",
+            "/openapi/v1/oauth/device/assets/device.js",
+            "local DevicePageAsset",
+        ),
+        ("GET", "/openapi/v1/oauth/device/assets/", "deny"),
+        ("GET", "/openapi/v1/oauth/device/assets/x/y", "deny"),
+        (
+            "GET",
+            "/openapi/v1/oauth/device/request",
+            "local DeviceRequest",
+        ),
+    ] {
+        assert_eq!(row(&table, method, target), expected, "{method} {target}");
+    }
 }
 
 #[test]

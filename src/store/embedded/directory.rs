@@ -29,6 +29,13 @@ impl Directory for EmbeddedDirectory {
         Ok(lock(&self.0).get(&id).map(|(person, _)| person.clone()))
     }
 
+    async fn has_active_account(&self, email: &str) -> Result<bool, StoreError> {
+        let email = email.to_lowercase();
+        let people = lock(&self.0);
+        let mut people = people.values().map(|(person, _)| person);
+        Ok(people.any(|one| one.status == "active" && one.email.to_lowercase() == email))
+    }
+
     async fn workspaces(&self, id: Uuid) -> Result<Vec<Workspace>, StoreError> {
         let people = lock(&self.0);
         let found = people.get(&id).map(|(_, workspaces)| workspaces.clone());

@@ -6,12 +6,16 @@ use async_trait::async_trait;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::{PostgresLink, decode};
+use super::{Params, PostgresLink, decode};
 use crate::store::{Directory, Person, StoreError, Workspace};
 
 const IS_SET_UP: &str = "SELECT 1 FROM dify_setups LIMIT 1";
 
 const PERSON: &str = "SELECT email, name, status FROM accounts WHERE id = $1";
+
+/// `$1` as it is and `$2` in lower case: the database lowers ASCII alone under some collations.
+const HAS_ACTIVE_ACCOUNT: &str = "\
+SELECT 1 FROM accounts WHERE lower(email) IN (lower($1), $2) AND status = 'active' LIMIT 1";
 
 /// In the order of the join's id, whose smallest Dify takes where none is current.
 const WORKSPACES: &str = "\
@@ -48,6 +52,13 @@ impl Directory for PgDirectory {
             })
         });
         person.transpose().map_err(decode)
+    }
+
+    async fn has_active_account(&self, email: &str) -> Result<bool, StoreError> {
+        let lower = email.to_lowercase();
+        let params: &Params<'_> = &[(&email, Type::VARCHAR), (&lower, Type::VARCHAR)];
+        let rows = self.link.read(HAS_ACTIVE_ACCOUNT, params).await?;
+        Ok(!rows.is_empty())
     }
 
     async fn workspaces(&self, id: Uuid) -> Result<Vec<Workspace>, StoreError> {

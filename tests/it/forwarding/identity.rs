@@ -200,7 +200,7 @@ async fn a_forged_identity_never_arrives_in_any_mode_on_any_route() {
         let public = [
             request("GET", "/v1/info"),
             request("GET", "/console/api/x"),
-            request("GET", "/device"),
+            request("GET", "/devices"),
             request("GET", "/openapi/v1/_health"),
             request("OPTIONS", APPS),
         ];

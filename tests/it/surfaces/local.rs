@@ -16,6 +16,7 @@ const LOCAL: &str = "
     GET    /oauth/device/sso-initiate      /v1/oauth/device/sso-initiate
     GET    /oauth/device/sso-complete      /v1/device/sso-complete
     GET    /oauth/device/approval-context  /v1/oauth/device/approval-context
+    GET    /oauth/device/request
     GET    /account                        /v1/me
     GET    /account/sessions
     DELETE /account/sessions/self          /v1/oauth/authorizations/self
@@ -23,11 +24,11 @@ const LOCAL: &str = "
 ";
 
 /// What an endpoint answers to a request without body, query or cookies, and to one with an
-/// account's token as well. The enterprise branch is not served.
+/// account's token as well. Without an enterprise service that branch does not exist.
 fn answers(path: &str) -> [u16; 2] {
     match path.rsplit('/').next().unwrap() {
         "code" | "token" => [400, 400],
-        "approve" | "deny" => [401, 401],
+        "approve" | "deny" | "request" => [401, 401],
         "lookup" => [200, 200],
         "account" | "me" | "sessions" => [401, 200],
         "2f1e5f0e-5b0f-7d6a-9d2f-1c4f6d8e0a11" => [401, 404],

@@ -139,6 +139,11 @@ impl DedicatedSentinels {
         self.servers[server].order("stop");
     }
 
+    /// Starts a server again, empty and as it was first configured; waits until it listens.
+    pub(crate) fn restart(&self, server: usize) {
+        self.servers[server].restart();
+    }
+
     /// Stops a server in its tracks: connections stay open and silent.
     pub(crate) fn freeze(&self, server: usize) {
         self.servers[server].order("freeze");

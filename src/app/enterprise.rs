@@ -1,0 +1,66 @@
+//! Wires what talks to Dify's enterprise service.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::Clock,
+    config::{EnterpriseConfig, Problem},
+    enterprise::{EnterpriseClient, InvalidTarget},
+    health::{Dependency, DependencyName},
+    licence::Licence,
+    sso::EnterpriseService,
+};
+
+/// The enterprise service, where there is one.
+#[derive(Clone, Debug)]
+pub(super) struct Enterprise {
+    pub(super) client: Arc<dyn EnterpriseService>,
+    pub(super) licence: Arc<Licence>,
+}
+
+impl Enterprise {
+    /// Builds the client; `None` where the service is switched off, or where nobody said where it
+    /// is, which a warning says then.
+    ///
+    /// # Errors
+    ///
+    /// What makes the service impossible to talk to.
+    pub(super) fn from_config(
+        config: &EnterpriseConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Self>, Problem> {
+        if !config.enabled {
+            return Ok(None);
+        }
+        let Some(api_url) = &config.api_url else {
+            tracing::warn!("enterprise.api_url is not set: signing in by SSO stays 404");
+            return Ok(None);
+        };
+        if config.secret_key.is_none() {
+            tracing::warn!("enterprise.secret_key is not set: the service will refuse us");
+        }
+        let client = EnterpriseClient::new(api_url, config.secret_key.as_ref());
+        let client: Arc<dyn EnterpriseService> = Arc::new(client.map_err(|error| problem(&error))?);
+        let health = Dependency::new(DependencyName::Enterprise, Arc::clone(clock));
+        let licence = Licence::new(Arc::clone(&client), Arc::clone(clock), health);
+        Ok(Some(Self { client, licence }))
+    }
+}
+
+fn problem(error: &InvalidTarget) -> Problem {
+    let (key, need) = match error {
+        InvalidTarget::Secret(_) => ("enterprise.secret_key", "visible ASCII characters"),
+        InvalidTarget::Roots(_) => (
+            "enterprise.api_url",
+            "a trust store for https (SSL_CERT_FILE names one)",
+        ),
+    };
+    Problem {
+        key: key.to_owned(),
+        origin: None,
+        // The error names no part of the secret.
+        got: Some(error.to_string()),
+        need: need.to_owned(),
+        remedy: None,
+    }
+}
