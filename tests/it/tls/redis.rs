@@ -94,7 +94,8 @@ async fn whoever_is_not_believed_is_told_from_whoever_is_away() {
 
 /// The line that `ARCHITECTURE.md` gives for an own ACL user.
 const RIGHTS: &str = "on >hunter2 resetkeys ~PREFIX:auth:token:* ~PREFIX:device_code:* \
-    ~PREFIX:user_code:* ~PREFIX:rl:* resetchannels -@all +ping +select +get +set +del +pttl +time \
+    ~PREFIX:user_code:* ~PREFIX:rl:* ~PREFIX:sso_assertion_nonce:* \
+    ~PREFIX:device_approval_grant_nonce:* resetchannels -@all +ping +select +get +set +del +pttl +time \
     +pexpire +zadd +zcard +zrange +zremrangebyscore +eval +evalsha +script|load +client|tracking";
 
 #[tokio::test(flavor = "multi_thread")]
