@@ -138,6 +138,7 @@ impl App {
             },
             enterprise,
         );
+        let backends = backends(config, &health)?;
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
@@ -163,7 +164,7 @@ impl App {
                 checker,
                 endpoints,
                 activity,
-                backends: Arc::new(Backends::from_config(config, Arc::clone(&health.upstream))),
+                backends: Arc::new(backends),
                 trusted_proxies,
                 keys: Arc::clone(&live.keys),
                 clock,
@@ -308,6 +309,19 @@ impl App {
         }
         tasks
     }
+}
+
+/// Builds the upstreams.
+fn backends(config: &Config, health: &Health) -> Result<Backends, StartError> {
+    Backends::from_config(config, Arc::clone(&health.upstream)).map_err(|error| {
+        StartError::Invalid(vec![Problem {
+            key: "upstream.ca".to_owned(),
+            origin: None,
+            got: Some(error.to_string()),
+            need: "authorities that can vouch for the upstream".to_owned(),
+            remedy: Some("name them here, or install ca-certificates".to_owned()),
+        }])
+    })
 }
 
 /// Names this process for the self-test, where changes in Redis are to be followed.

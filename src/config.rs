@@ -22,6 +22,7 @@ mod server;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 mod units;
 mod upstream;
@@ -33,7 +34,7 @@ pub use self::environment::Environment;
 pub use self::forward::{ForwardAuthorization, ForwardConfig, ForwardIdentity};
 pub use self::keys::key_paths;
 pub use self::log::{AccessLog, AuditStream, LogConfig, LogFormat, LogLevel};
-pub use self::postgres::{PostgresConfig, PostgresTarget};
+pub use self::postgres::{PostgresConfig, PostgresTarget, PostgresTls, SslMode};
 pub use self::problem::{Invalid, Problem};
 pub use self::redis::{NodeAddress, RedisConfig, RedisTarget};
 pub use self::routes::{RoutePolicy, RouteRule, RouteUpstream};

@@ -3,7 +3,7 @@
 //! Connections are kept and reused. A request is sent again only where nothing of it was sent:
 //! where no connection could be made, or where a kept one had ended before the first byte.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use crate::{
     licence::LicenceStatus,
     secret::Secret,
     sso::{EnterpriseError, EnterpriseService},
+    tls::ClientTls,
 };
 
 /// The header with which a caller shows that it is Dify, or its gateway.
@@ -207,18 +208,11 @@ impl fmt::Debug for EnterpriseClient {
 /// Trusts whom the system trusts, like the connections to the upstream: an operator's own
 /// authority is installed once. Where TLS is not `wanted` the store is not read.
 fn tls(wanted: bool) -> Result<rustls::ClientConfig, InvalidTarget> {
-    let mut roots = rustls::RootCertStore::empty();
-    if wanted {
-        let found = rustls_native_certs::load_native_certs()
-            .map_err(|error: io::Error| InvalidTarget::Roots(error.to_string()))?;
-        roots.add_parsable_certificates(found);
-        if roots.is_empty() {
-            return Err(InvalidTarget::Roots("the system trusts nobody".to_owned()));
-        }
-    }
-    let provider = rustls::crypto::ring::default_provider();
-    let config = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| InvalidTarget::Roots(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let tls = ClientTls::default();
+    let config = if wanted {
+        tls.config()
+    } else {
+        tls.with_roots(Arc::new(rustls::RootCertStore::empty()))
+    };
+    config.map_err(|error| InvalidTarget::Roots(error.to_string()))
 }

@@ -206,7 +206,9 @@ impl Gateway {
                 ErrorType::ConnectRefused
                 | ErrorType::ConnectNoRoute
                 | ErrorType::ConnectError
-                | ErrorType::SocketError => Some(Rejection::BadGateway),
+                | ErrorType::SocketError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::InvalidCert => Some(Rejection::BadGateway),
                 ErrorType::InvalidHTTPHeader => Some(Rejection::Malformed(Malformed::Connection)),
                 _ => Some(Rejection::Internal),
             },

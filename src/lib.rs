@@ -35,4 +35,5 @@ pub mod secret;
 pub mod sso;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod token;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
@@ -18,6 +18,7 @@ use crate::{
         postgres::{Missing, PostgresLink},
         redis::{RedisFlowStore, RedisLink, RedisNonces, RedisTokenCache, RedisWindows},
     },
+    tls,
     token::TokenHash,
 };
 
@@ -77,7 +78,9 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
         Ok(link) => link,
         Err(error) => return vec![unreachable("redis", &error)],
     };
-    link.connect().await;
+    if let Err(error) = link.try_connect().await {
+        return vec![unreachable("redis", &error)];
+    }
     let windows = RedisWindows::new(Arc::clone(&link));
     let flows = RedisFlowStore::new(Arc::clone(&link));
     let nonces = RedisNonces::new(Arc::clone(&link));
@@ -128,21 +131,69 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
 }
 
 async fn try_upstream(key: &str, endpoint: &Endpoint, config: &Config) -> Vec<Problem> {
-    let target = (endpoint.host.as_str(), endpoint.port);
-    let connecting = timeout(config.upstream.connect_timeout, TcpStream::connect(target));
-    match connecting.await {
-        Ok(Ok(_)) => Vec::new(),
+    let settings = endpoint.tls.then(|| config.upstream.tls.config());
+    let settings = match settings.transpose() {
+        Ok(settings) => settings.map(Arc::new),
+        Err(error) => return vec![unreachable(key, &error)],
+    };
+    let reaching = tls::reach(&endpoint.host, endpoint.port, settings);
+    match timeout(config.upstream.connect_timeout, reaching).await {
+        Ok(Ok(())) => Vec::new(),
         Ok(Err(error)) => vec![unreachable(key, &error)],
         Err(error) => vec![unreachable(key, &error)],
     }
 }
 
-fn unreachable(key: &str, error: &dyn std::error::Error) -> Problem {
+fn unreachable(key: &str, error: &(dyn std::error::Error + 'static)) -> Problem {
+    if let Some(failure) = tls::failure(error) {
+        return unbelieved(key, failure);
+    }
     Problem {
         key: key.to_owned(),
         origin: None,
         got: Some(Chain(error).to_string()),
         need: "something that answers there".to_owned(),
         remedy: Some("check host, port and credentials, and that it runs".to_owned()),
+    }
+}
+
+/// Says what is wrong with a server's TLS.
+fn unbelieved(key: &str, failure: &rustls::Error) -> Problem {
+    use rustls::CertificateError as Wrong;
+    let authority = match key {
+        "redis" => "name its authority in redis.tls_ca",
+        "postgres" => "name its authority as sslrootcert in postgres.url or postgres.parameters",
+        _ => "name its authority in upstream.ca",
+    };
+    let (need, remedy) = match failure {
+        // A bad signature: an authority of the same name, but with another key.
+        rustls::Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature) => {
+            ("a certificate of an authority that is believed", authority)
+        }
+        rustls::Error::InvalidCertificate(
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. },
+        ) => (
+            "a certificate for the name that is connected to",
+            "connect by a name in the certificate, or have one issued for this name",
+        ),
+        rustls::Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => (
+            "a certificate that has not expired",
+            "renew the server's certificate",
+        ),
+        rustls::Error::InvalidMessage(_) => (
+            "a server that speaks TLS",
+            "check the port, and that TLS is switched on there",
+        ),
+        _ => (
+            "a TLS handshake that succeeds",
+            "check the server's certificate and TLS settings",
+        ),
+    };
+    Problem {
+        key: key.to_owned(),
+        origin: None,
+        got: Some(failure.to_string()),
+        need: need.to_owned(),
+        remedy: Some(remedy.to_owned()),
     }
 }

@@ -2,27 +2,71 @@
 
 use std::time::Duration;
 
+mod parameters;
+
 use super::Problem;
-use super::parse::{duration, filled, integer, word};
+use super::parse::{duration, filled, integer, text, word};
 use super::reader::Reader;
 use super::value::Mismatch;
-use crate::secret::Secret;
+use crate::{secret::Secret, tls::ClientTls};
+
+/// What `postgres.parameters` may hold besides the parameters about TLS.
+const HANDED_ON: [&str; 10] = [
+    "application_name",
+    "channel_binding",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "load_balance_hosts",
+    "options",
+    "sslnegotiation",
+    "target_session_attrs",
+];
 
 /// Dify's database, where the tokens live.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
     /// Where it is and who connects.
     pub target: PostgresTarget,
+    /// Whether and how TLS is spoken.
+    pub tls: PostgresTls,
     /// Connections at most, 1 to 1000.
     pub pool_size: usize,
     /// Longest wait for a connection or an answer, up to 1 minute.
     pub timeout: Duration,
 }
 
+/// How TLS is spoken to the database.
+#[derive(Debug, Clone, Default)]
+pub struct PostgresTls {
+    /// How much is asked for.
+    pub mode: SslMode,
+    /// Whom to believe where something is verified, and what to show.
+    pub client: ClientTls,
+}
+
+/// libpq's `sslmode` (PostgreSQL manual, section 34.19.1), without `allow`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Plain text.
+    #[default]
+    Disable,
+    /// TLS where the server offers it; whoever is in between can prevent it.
+    Prefer,
+    /// TLS, with whoever answers.
+    Require,
+    /// TLS with a server that one of the authorities vouches for, whatever its name.
+    VerifyCa,
+    /// TLS with the server of that name, and no other.
+    VerifyFull,
+}
+
 /// The database's address in one of its two forms.
 #[derive(Debug, Clone)]
 pub enum PostgresTarget {
-    /// A `postgres://` URL; secret, because it may hold the password.
+    /// A `postgres://` URL; secret, because it may hold the password. What it says about TLS has
+    /// been taken out.
     Url(Secret),
     /// The address in parts, as Dify's own variables give it.
     Parts {
@@ -36,6 +80,8 @@ pub enum PostgresTarget {
         password: Secret,
         /// Name of the database.
         database: String,
+        /// More connection parameters as libpq names them, none about TLS.
+        parameters: Vec<(String, String)>,
     },
 }
 
@@ -45,8 +91,10 @@ impl PostgresConfig {
         let pool_size = reader.value("postgres.pool_size", integer(1..=1_000));
         let timeouts = Duration::from_millis(1)..=Duration::from_secs(60);
         let timeout = reader.value("postgres.timeout", duration(timeouts));
+        let target = target?;
         Some(Self {
-            target: target?,
+            target: target.0,
+            tls: target.1,
             pool_size,
             timeout,
         })
@@ -54,7 +102,7 @@ impl PostgresConfig {
 }
 
 impl PostgresTarget {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut Reader<'_>) -> Option<(Self, PostgresTls)> {
         let form = Form::choose(
             reader,
             "postgres.url",
@@ -64,27 +112,86 @@ impl PostgresTarget {
                 "postgres.user",
                 "postgres.password",
                 "postgres.database",
+                "postgres.parameters",
             ],
             "set postgres.url or postgres.host, or hand over Dify's DB_HOST",
         )?;
         match form {
-            Form::Url => url(reader, "postgres.url", &["postgres", "postgresql"]).map(Self::Url),
+            Form::Url => {
+                let url = url(reader, "postgres.url", &["postgres", "postgresql"])?;
+                let (rest, pairs) = parameters::take_from(url.expose());
+                let tls = read_tls(reader, "postgres.url", &pairs)?;
+                Some((Self::Url(Secret::new(rest)), tls))
+            }
             Form::Parts => {
                 let host = reader.optional("postgres.host", word);
                 let port = reader.value("postgres.port", integer(1..=u16::MAX));
                 let user = reader.value("postgres.user", filled);
                 let password = reader.secret("postgres.password");
                 let database = reader.value("postgres.database", filled);
-                Some(Self::Parts {
+                let (tls, parameters) = read_parameters(reader)?;
+                let parts = Self::Parts {
                     host: host?,
                     port,
                     user,
                     password: password.unwrap_or_else(|| Secret::new(String::new())),
                     database,
-                })
+                    parameters,
+                };
+                Some((parts, tls))
             }
         }
     }
+}
+
+fn read_tls(reader: &mut Reader<'_>, path: &str, pairs: &parameters::Pairs) -> Option<PostgresTls> {
+    match parameters::tls(pairs) {
+        Ok(tls) => Some(tls),
+        Err((got, need)) => {
+            reader.problem(Problem {
+                key: path.to_owned(),
+                origin: reader.origin(path),
+                got: Some(got),
+                need: need.to_owned(),
+                remedy: None,
+            });
+            None
+        }
+    }
+}
+
+/// Reads `postgres.parameters`: what is about TLS, and the rest.
+fn read_parameters(reader: &mut Reader<'_>) -> Option<(PostgresTls, parameters::Pairs)> {
+    let path = "postgres.parameters";
+    let given = reader.optional(path, text).unwrap_or_default();
+    let pairs: parameters::Pairs = url::form_urlencoded::parse(given.as_bytes())
+        .into_owned()
+        .collect();
+    let tls = read_tls(reader, path, &pairs)?;
+    let mut handed_on = parameters::Pairs::new();
+    for (name, value) in pairs {
+        if HANDED_ON.contains(&name.as_str()) {
+            handed_on.push((name, value));
+        } else if parameters::is_of_tls(&name) {
+            continue;
+        } else if reader.layer(path) == 1 {
+            // Meant for Dify's driver, which knows others.
+            reader.warn(path, &format!("{name:?} has no effect here"));
+        } else {
+            reader.problem(Problem {
+                key: path.to_owned(),
+                origin: reader.origin(path),
+                got: Some(format!("{name:?}")),
+                need: format!(
+                    "sslmode, sslrootcert, sslcert, sslkey, {}",
+                    HANDED_ON.join(", ")
+                ),
+                remedy: None,
+            });
+            return None;
+        }
+    }
+    Some((tls, handed_on))
 }
 
 /// Which form of an address holds.

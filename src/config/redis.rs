@@ -3,17 +3,28 @@
 use std::time::Duration;
 
 use super::Problem;
-use super::parse::{Parsed, duration, integer, list, text, word};
+use super::parse::{Parsed, boolean, duration, integer, list, text, word};
 use super::postgres::{Form, url};
 use super::reader::Reader;
+use super::tls::{self, TlsKeys};
 use super::value::{Mismatch, Value};
-use crate::secret::Secret;
+use crate::{secret::Secret, tls::ClientTls};
+
+/// The files that TLS is spoken with.
+const TLS_KEYS: TlsKeys = TlsKeys {
+    ca: "redis.tls_ca",
+    cert: "redis.tls_cert",
+    key: "redis.tls_key",
+};
 
 /// Dify's Redis, where the checks of tokens are shared.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// Where it is and who connects.
     pub target: RedisTarget,
+    /// How TLS is spoken to every server, sentinel and node; `None`: not at all. The certificate
+    /// and its name are always verified.
+    pub tls: Option<ClientTls>,
     /// Put before every key, as Dify does; usually empty.
     pub key_prefix: String,
     /// Longest wait for an answer, up to 10 seconds; past it the gateway does without.
@@ -60,6 +71,7 @@ pub enum RedisTarget {
 impl RedisConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let target = RedisTarget::read(reader);
+        let tls = read_tls(reader, target.as_ref());
         let key_prefix = reader.value("redis.key_prefix", text);
         let timeouts = Duration::from_millis(1)..=Duration::from_secs(10);
         let timeout = reader.value("redis.timeout", duration(timeouts));
@@ -89,6 +101,7 @@ impl RedisConfig {
         }
         Some(Self {
             target: target?,
+            tls: tls?,
             key_prefix,
             timeout,
             sentinels,
@@ -104,13 +117,32 @@ impl RedisTarget {
             reader,
             "redis.url",
             "redis.host",
-            &["redis.port", "redis.username", "redis.password", "redis.db"],
+            &[
+                "redis.port",
+                "redis.username",
+                "redis.password",
+                "redis.db",
+                "redis.tls",
+            ],
             "set redis.url or redis.host, or hand over Dify's REDIS_HOST",
         )?;
         match form {
             Form::Url => {
                 let schemes = ["redis", "rediss", "unix", "redis+unix"];
-                url(reader, "redis.url", &schemes).map(Self::Url)
+                let url = url(reader, "redis.url", &schemes)?;
+                if url.expose().contains('#') {
+                    // Clients take `#insecure` for "believe every certificate".
+                    reader.problem(Problem {
+                        key: "redis.url".to_owned(),
+                        origin: reader.origin("redis.url"),
+                        got: None,
+                        need: "a URL without a fragment: certificates are always verified"
+                            .to_owned(),
+                        remedy: Some("name the authority in redis.tls_ca".to_owned()),
+                    });
+                    return None;
+                }
+                Some(Self::Url(url))
             }
             Form::Parts => {
                 let host = reader.optional("redis.host", word);
@@ -128,6 +160,19 @@ impl RedisTarget {
             }
         }
     }
+}
+
+/// Reads whether TLS is spoken and with what; `None` when that cannot be told.
+fn read_tls(reader: &mut Reader<'_>, target: Option<&RedisTarget>) -> Option<Option<ClientTls>> {
+    let on = match target? {
+        RedisTarget::Url(url) => url.expose().starts_with("rediss://"),
+        RedisTarget::Parts { .. } => reader.value("redis.tls", boolean),
+    };
+    if on {
+        return tls::read(reader, &TLS_KEYS).map(Some);
+    }
+    let need = "redis.tls = true, or a redis.url that begins with rediss://";
+    tls::refuse_idle(reader, &TLS_KEYS, need).then_some(None)
 }
 
 /// `host:port`, an IPv6 address in brackets.

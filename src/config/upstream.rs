@@ -6,7 +6,9 @@ use url::Host;
 
 use super::parse::{Parsed, duration, http_url, integer};
 use super::reader::Reader;
+use super::tls;
 use super::value::{Mismatch, Value};
+use crate::tls::ClientTls;
 
 /// The Dify services behind the gateway.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub struct UpstreamConfig {
     pub url: Endpoint,
     /// The Dify web application; `None`: what would go there goes to `url`.
     pub web_url: Option<Endpoint>,
+    /// How TLS is spoken where a URL is `https`; certificate and name are always verified.
+    pub tls: ClientTls,
     /// Longest wait for a connection, TLS included, up to 1 minute.
     pub connect_timeout: Duration,
     /// Longest silence between two reads, up to 1 day; blocking workflows say nothing for minutes.
@@ -71,6 +75,7 @@ impl UpstreamConfig {
             endpoint,
         );
         let web_url = reader.optional("upstream.web_url", endpoint);
+        let tls = tls::read_authorities(reader, "upstream.ca");
         let connect_timeout = reader.value("upstream.connect_timeout", duration(ms..=minute));
         let read_timeout = reader.value("upstream.read_timeout", duration(ms..=minute * 1_440));
         let keepalive = reader.value("upstream.keepalive", integer(1..=100_000));
@@ -78,6 +83,7 @@ impl UpstreamConfig {
         Some(Self {
             url: url?,
             web_url,
+            tls: tls?,
             connect_timeout,
             read_timeout,
             keepalive,

@@ -11,15 +11,20 @@ use std::{
 };
 
 use pingora::{
-    Error, ErrorSource, ErrorType, Result,
+    Error, ErrorSource, ErrorType,
+    protocols::tls::CaType,
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _},
+    utils::tls::WrappedX509,
 };
-use tokio::{net::TcpStream, sync::Notify, time::timeout};
+use rustls::ClientConfig;
+use tokio::{sync::Notify, time::timeout};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{
     config::{Config, Endpoint, UpstreamConfig},
     health::Dependency,
     route::Upstream,
+    tls::{self, Authorities, Unusable},
 };
 
 /// How often names are resolved again and the API is tried: DNS answers change slowly, and a
@@ -34,6 +39,10 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Backend {
     endpoint: Endpoint,
     settings: UpstreamConfig,
+    /// With what the API is tried; the same as requests are sent with.
+    tls: Option<Arc<ClientConfig>>,
+    /// Whom pingora believes; `None`: the authorities of the system.
+    authorities: Option<Arc<CaType>>,
     peers: RwLock<Vec<HttpPeer>>,
     turn: AtomicUsize,
     suspect: Notify,
@@ -46,9 +55,12 @@ impl Backend {
         endpoint: Endpoint,
         settings: UpstreamConfig,
         health: Option<Arc<Dependency>>,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, Unusable> {
+        let tls = endpoint.tls.then(|| settings.tls.config());
         let backend = Self {
             endpoint,
+            tls: tls.transpose()?.map(Arc::new),
+            authorities: settings.tls.authorities.as_ref().map(for_pingora),
             settings,
             peers: RwLock::default(),
             turn: AtomicUsize::new(0),
@@ -58,7 +70,7 @@ impl Backend {
         if let Ok(address) = backend.endpoint.host.parse::<IpAddr>() {
             backend.set_addresses(&[SocketAddr::new(address, backend.endpoint.port)]);
         }
-        Arc::new(backend)
+        Ok(Arc::new(backend))
     }
 
     /// Returns the peer for one request, taking turns where there are several.
@@ -66,7 +78,7 @@ impl Backend {
     /// # Errors
     ///
     /// While the name does not resolve.
-    pub(super) fn peer(&self, guarded: bool) -> Result<Box<HttpPeer>> {
+    pub(super) fn peer(&self, guarded: bool) -> pingora::Result<Box<HttpPeer>> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let turn = match peers.len() {
             0 => {
@@ -133,7 +145,8 @@ impl Backend {
             self.set_addresses(&addresses);
         }
         if self.health.is_some() {
-            timeout(limit, TcpStream::connect(target)).await??;
+            let (host, port) = target;
+            timeout(limit, tls::reach(host, port, self.tls.clone())).await??;
         }
         Ok(())
     }
@@ -153,9 +166,24 @@ impl Backend {
             options.read_timeout = Some(settings.read_timeout);
             options.write_timeout = Some(settings.read_timeout);
             options.idle_timeout = Some(settings.idle_timeout);
+            options.ca.clone_from(&self.authorities);
         }
         peer
     }
+}
+
+/// Returns authorities in pingora's own form; those that it cannot read are left out, and then
+/// vouch for nobody.
+fn for_pingora(authorities: &Authorities) -> Arc<CaType> {
+    let certificates = authorities.certificates().iter();
+    let parsed = certificates.filter_map(|certificate| {
+        let der = certificate.to_vec();
+        WrappedX509::try_new(der, |der| {
+            X509Certificate::from_der(der).map(|(_, parsed)| parsed)
+        })
+        .ok()
+    });
+    parsed.collect()
 }
 
 /// Every upstream there is.
@@ -168,11 +196,15 @@ pub struct Backends {
 
 impl Backends {
     /// Builds what the configuration names.
-    pub fn from_config(config: &Config, health: Arc<Dependency>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When an upstream is to be verified and the system has no authorities.
+    pub fn from_config(config: &Config, health: Arc<Dependency>) -> Result<Self, Unusable> {
         let settings = &config.upstream;
-        let api = Backend::new(settings.url.clone(), settings.clone(), Some(health));
+        let api = Backend::new(settings.url.clone(), settings.clone(), Some(health))?;
         let web = match &settings.web_url {
-            Some(url) => Backend::new(url.clone(), settings.clone(), None),
+            Some(url) => Backend::new(url.clone(), settings.clone(), None)?,
             None => Arc::clone(&api),
         };
         let others = config
@@ -181,12 +213,12 @@ impl Backends {
             .filter_map(|rule| match Upstream::from(&rule.upstream) {
                 Upstream::Other(endpoint) => {
                     let backend = Backend::new(endpoint.clone(), settings.clone(), None);
-                    Some((endpoint, backend))
+                    Some(backend.map(|backend| (endpoint, backend)))
                 }
                 Upstream::Api | Upstream::Web => None,
             })
-            .collect();
-        Self { api, web, others }
+            .collect::<Result<_, Unusable>>()?;
+        Ok(Self { api, web, others })
     }
 
     /// Returns the upstream that a rule names.

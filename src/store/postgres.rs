@@ -18,14 +18,14 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{
-    NoTls, Row,
+    Row,
     error::SqlState,
     types::{ToSql, Type},
 };
 
 use super::StoreError;
 use crate::{
-    config::{PostgresConfig, PostgresTarget},
+    config::{PostgresConfig, PostgresTarget, SslMode},
     health::Dependency,
 };
 
@@ -34,6 +34,7 @@ mod grants;
 mod migrate;
 mod preflight;
 mod sessions;
+mod tls;
 mod tokens;
 
 pub use directory::PgDirectory;
@@ -93,9 +94,19 @@ impl PostgresLink {
         config: &PostgresConfig,
         health: Arc<Dependency>,
     ) -> Result<Arc<Self>, InvalidTarget> {
+        let mut target = target(&config.target, config.timeout)?;
+        target.ssl_mode(match config.tls.mode {
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                tokio_postgres::config::SslMode::Require
+            }
+        });
+        let connector =
+            tls::Connector::new(&config.tls).map_err(|error| InvalidTarget(error.to_string()))?;
         let manager = Manager::from_config(
-            target(&config.target, config.timeout)?,
-            NoTls,
+            target,
+            connector,
             ManagerConfig {
                 // Looks whether the connection is closed, without a round trip; what dies in
                 // between is retried once, see `read`.
@@ -233,8 +244,10 @@ fn target(
             user,
             password,
             database,
+            parameters,
         } => {
-            let mut config = tokio_postgres::Config::new();
+            let mut config = tokio_postgres::Config::from_str(&key_values(parameters))
+                .map_err(|error| InvalidTarget(error.to_string()))?;
             config
                 .host(host)
                 .port(*port)
@@ -261,6 +274,15 @@ fn target(
 pub fn role(config: &PostgresConfig) -> Result<Option<String>, InvalidTarget> {
     let target = target(&config.target, config.timeout)?;
     Ok(target.get_user().map(ToOwned::to_owned))
+}
+
+/// Writes parameters as `key='value' …`, which the library reads.
+fn key_values(parameters: &[(String, String)]) -> String {
+    let quoted = |value: &str| value.replace('\\', r"\\").replace('\'', r"\'");
+    let pairs = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}='{}'", quoted(value)));
+    pairs.collect::<Vec<_>>().join(" ")
 }
 
 fn classify(error: tokio_postgres::Error) -> StoreError {

@@ -13,6 +13,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{CacheObserver, StoreError};
 use crate::{config::RedisConfig, health::Dependency};
 
+mod address;
 mod connection;
 mod flow;
 mod nonces;
@@ -105,20 +106,32 @@ impl RedisLink {
 
     /// Connects once; the outcome is in the dependency's health.
     pub async fn connect(&self) {
+        let _ = self.try_connect().await;
+    }
+
+    /// Connects once; the outcome is in the dependency's health as well.
+    ///
+    /// # Errors
+    ///
+    /// What the connection failed of.
+    pub async fn try_connect(&self) -> Result<(), StoreError> {
         let limit = connect_timeout(self.timeout);
         let connecting = async {
             // In this order: a switch in between is noticed as one later.
             *lock(&self.master) = self.endpoint.master().await?;
             self.endpoint.connect(limit, self.timeout).await
         };
-        match timeout(limit, connecting).await {
+        let error = match timeout(limit, connecting).await {
             Ok(Ok(connection)) => {
                 self.renew(connection);
                 self.health.up();
+                return Ok(());
             }
-            Ok(Err(error)) => self.health.down(&error),
-            Err(_) => self.health.down(&StoreError::TimedOut { store: STORE }),
-        }
+            Ok(Err(error)) => classify(error),
+            Err(_) => StoreError::TimedOut { store: STORE },
+        };
+        self.health.down(&error);
+        Err(error)
     }
 
     /// Keeps the link up for ever: pings, and reconnects when a ping fails.

@@ -42,6 +42,7 @@ async fn link_as(
         target: RedisTarget::Url(Secret::new(target.to_owned())),
         key_prefix: prefix.to_owned(),
         timeout,
+        tls: None,
         sentinels: Vec::new(),
         service_name: None,
         cluster_nodes: vec![NodeAddress {

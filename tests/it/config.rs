@@ -6,6 +6,8 @@ use difygate::config::{
     Config, Environment, Invalid, PostgresTarget, RedisTarget, key_paths, load,
 };
 
+use crate::support::Authority;
+
 const EXAMPLE: &str = include_str!("../../config.toml.example");
 
 /// What a file must set at least, with the example's placeholders.
@@ -36,8 +38,8 @@ fn commented(line: &str) -> Option<&str> {
     (is_key || code.starts_with("[[")).then_some(code)
 }
 
-/// Uncomments every key, keeping one form of each address.
-fn uncommented(keep: Address) -> String {
+/// Uncomments every key, keeping one form of each address; TLS is spoken with an authority's files.
+fn uncommented(keep: Address, authority: &Authority) -> String {
     let mut inside = None;
     let mut lines = Vec::new();
     for line in EXAMPLE.lines() {
@@ -51,7 +53,19 @@ fn uncommented(keep: Address) -> String {
             lines.push(commented(line).unwrap_or(line));
         }
     }
-    lines.join("\n")
+    let issued = authority.issue(&["difygate"]);
+    let mut text = lines.join("\n");
+    for (shown, real) in [
+        ("upstream-ca.crt", authority.file()),
+        ("postgres-ca.crt", authority.file()),
+        ("redis-ca.crt", authority.file()),
+        ("redis.crt", issued.cert),
+        ("redis.key", issued.key),
+    ] {
+        text = text.replace(&format!("/etc/difygate/{shown}"), real.to_str().unwrap());
+    }
+    text.replace("tls = false", "tls = true")
+        .replace("\"redis://", "\"rediss://")
 }
 
 #[test]
@@ -61,7 +75,7 @@ fn the_example_loads_as_shipped() {
 
 #[test]
 fn the_example_loads_with_every_key_uncommented() {
-    let config = config(&uncommented(Address::Parts)).unwrap();
+    let config = config(&uncommented(Address::Parts, &Authority::new())).unwrap();
 
     assert_eq!(config.routes.len(), 1);
     assert_eq!(config.dify.keys.len(), 2);
@@ -70,7 +84,7 @@ fn the_example_loads_with_every_key_uncommented() {
 
 #[test]
 fn the_example_loads_with_urls_in_place_of_parts() {
-    let config = config(&uncommented(Address::Url)).unwrap();
+    let config = config(&uncommented(Address::Url, &Authority::new())).unwrap();
 
     assert!(matches!(config.postgres.target, PostgresTarget::Url(_)));
     assert!(matches!(config.redis.target, RedisTarget::Url(_)));
@@ -106,7 +120,10 @@ fn the_example_names_every_key_and_no_other() {
 #[test]
 fn the_example_never_prints_its_secrets() {
     for address in [Address::Parts, Address::Url] {
-        let printed = format!("{:?}", config(&uncommented(address)).unwrap());
+        let printed = format!(
+            "{:?}",
+            config(&uncommented(address, &Authority::new())).unwrap()
+        );
 
         for secret in ["replace-with", "another-secret", "password@"] {
             assert!(!printed.contains(secret), "{secret}");

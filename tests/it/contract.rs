@@ -44,6 +44,7 @@ pub(crate) fn redis_link(space: &RedisSpace) -> Arc<RedisLink> {
         target: RedisTarget::Url(Secret::new(space.url())),
         key_prefix: space.prefix().to_owned(),
         timeout: Duration::from_secs(2),
+        tls: None,
         sentinels: Vec::new(),
         service_name: None,
         cluster_nodes: Vec::new(),
@@ -59,6 +60,7 @@ fn real_cache(space: &RedisSpace) -> (RedisTokenCache, Arc<RedisLink>) {
 pub(crate) fn postgres_link(database: &Database) -> Arc<PostgresLink> {
     let config = PostgresConfig {
         target: PostgresTarget::Url(Secret::new(database.url())),
+        tls: difygate::config::PostgresTls::default(),
         pool_size: 4,
         timeout: Duration::from_secs(5),
     };

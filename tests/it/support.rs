@@ -16,6 +16,7 @@ mod chromium;
 mod client;
 mod gateway;
 mod guard;
+mod openssl;
 mod patience;
 mod postgres;
 mod redis;
@@ -24,18 +25,20 @@ mod relayed;
 mod selftest;
 mod sso;
 mod stage;
+mod terminator;
 mod tool;
 mod upstream;
 mod wire;
 
 pub(crate) use self::{
     browser::{Browser, Login, jwt, unix_now},
-    certificates::Certificates,
+    certificates::{Authority, Issued, toml},
     chromium::Chromium,
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
+    openssl::Certificates,
     patience::{assert_eventually, patience, within},
-    postgres::{Database, DedicatedPostgres, IssuedToken, NewToken},
+    postgres::{Bouncer, Database, DedicatedPostgres, IssuedToken, NewToken},
     redis::{
         DedicatedCluster, DedicatedRedis, DedicatedSentinels, RedisSpace, SERVICE, redis_fixture,
     },
@@ -46,6 +49,7 @@ pub(crate) use self::{
         completes, enterprise, enterprise_stage, jws, licence, with_enterprise,
     },
     stage::{ISSUER, Stage},
+    terminator::Terminator,
     tool::{Printed, run},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
 };

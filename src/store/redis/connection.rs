@@ -4,18 +4,17 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError,
-    RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, ProtocolVersion,
+    RedisError, RedisFuture, RedisResult, TlsMode, Value,
     aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    io::tcp::TcpSettings,
-    sentinel::{Sentinel, SentinelNodeConnectionInfo},
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use tokio::sync::Mutex;
 
-use crate::config::{NodeAddress, RedisConfig, RedisTarget};
+use super::address::Dialling;
+use crate::config::RedisConfig;
 
 /// How often the cluster's client tries a command again, elsewhere or later: a slot that moves
 /// takes two or three goes. What does not work out within `redis.timeout` has failed anyway.
@@ -33,69 +32,79 @@ pub(super) enum Endpoint {
     /// One server.
     Server(Box<Client>),
     /// The master that sentinels name.
-    Sentinel {
-        sentinels: Mutex<Sentinel>,
-        service_name: String,
-        master: Box<SentinelNodeConnectionInfo>,
-    },
+    Sentinel(Box<Mutex<SentinelClient>>),
     /// The nodes of a cluster that are asked for the others.
     Cluster {
         client: Box<ClusterClient>,
-        /// User and password, for connections to single nodes.
-        credentials: Box<ConnectionInfo>,
+        /// How to connect to single nodes.
+        dialling: Box<Dialling>,
     },
 }
 
 impl Endpoint {
     /// Understands the settings; nothing is connected yet.
     pub(super) fn new(config: &RedisConfig, connect_timeout: Duration) -> RedisResult<Self> {
-        let info = connection_info(&config.target)?;
+        let dialling = Dialling::new(config)?;
         if let Some(service_name) = &config.service_name {
-            return Self::behind_sentinels(config, service_name, &info);
+            return Self::behind_sentinels(config, service_name, &dialling);
         }
         if config.cluster_nodes.is_empty() {
-            return Ok(Self::Server(Box::new(Client::open(info)?)));
+            return Ok(Self::Server(Box::new(Client::open(dialling.target())?)));
         }
         let nodes = config
             .cluster_nodes
             .iter()
-            .map(|node| node_info(node, &info));
+            .map(|node| dialling.node(&node.host, node.port));
         let (shortest, longest) = CLUSTER_RETRY_PAUSE;
-        let client = ClusterClient::builder(nodes.collect::<RedisResult<Vec<_>>>()?)
-            .tcp_settings(info.tcp_settings().clone())
+        let mut builder = ClusterClient::builder(nodes.collect::<RedisResult<Vec<_>>>()?)
+            .tcp_settings(dialling.tcp_settings().clone())
             .connection_timeout(connect_timeout / CLUSTER_CONNECT_SHARE)
             .response_timeout(config.timeout)
             .retries(CLUSTER_RETRIES)
             .min_retry_wait(shortest)
-            .max_retry_wait(longest)
-            .build()?;
+            .max_retry_wait(longest);
+        if let Some(certificates) = dialling.certificates() {
+            // For the nodes that the given ones name.
+            builder = builder.certs(certificates.clone());
+        }
         Ok(Self::Cluster {
-            client: Box::new(client),
-            credentials: Box::new(info),
+            client: Box::new(builder.build()?),
+            dialling: Box::new(dialling),
         })
     }
 
     fn behind_sentinels(
         config: &RedisConfig,
         service_name: &str,
-        info: &ConnectionInfo,
+        dialling: &Dialling,
     ) -> RedisResult<Self> {
         // Sentinels have no databases, and credentials of their own: none, as Dify has it.
-        let sentinels = config.sentinels.iter().map(|node| {
-            let node = ConnectionAddr::Tcp(node.host.clone(), node.port).into_connection_info()?;
-            Ok(node.set_tcp_settings(info.tcp_settings().clone()))
-        });
-        Ok(Self::Sentinel {
-            sentinels: Mutex::new(Sentinel::build(
-                sentinels.collect::<RedisResult<Vec<_>>>()?,
-            )?),
-            service_name: service_name.to_owned(),
-            master: Box::new(
-                SentinelNodeConnectionInfo::default()
-                    .set_redis_connection_info(info.redis_settings().clone())
-                    .set_tcp_settings(info.tcp_settings().clone()),
-            ),
-        })
+        let sentinels = config
+            .sentinels
+            .iter()
+            .map(|node| dialling.address(&node.host, node.port));
+        let settings = dialling.redis_settings();
+        let mut builder = SentinelClientBuilder::new(
+            sentinels.collect::<RedisResult<Vec<_>>>()?,
+            service_name,
+            SentinelServerType::Master,
+        )?
+        .set_client_to_sentinel_tcp_settings(dialling.tcp_settings().clone())
+        .set_client_to_redis_tcp_settings(dialling.tcp_settings().clone())
+        .set_client_to_redis_db(settings.db())
+        .set_client_to_redis_protocol(settings.protocol());
+        if let Some(username) = settings.username() {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = settings.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(certificates) = dialling.certificates() {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_redis_certificates(certificates.clone());
+        }
+        Ok(Self::Sentinel(Box::new(Mutex::new(builder.build()?))))
     }
 
     /// Connects; the caller bounds the time.
@@ -148,18 +157,18 @@ impl Endpoint {
         !matches!(self, Self::Cluster { .. })
     }
 
-    /// Returns who connects to the nodes of a cluster, and how.
-    pub(super) fn credentials(&self) -> Option<&ConnectionInfo> {
+    /// Returns how to connect to the single nodes of a cluster.
+    pub(super) fn nodes(&self) -> Option<&Dialling> {
         match self {
-            Self::Cluster { credentials, .. } => Some(credentials),
-            Self::Server(_) | Self::Sentinel { .. } => None,
+            Self::Cluster { dialling, .. } => Some(dialling),
+            Self::Server(_) | Self::Sentinel(_) => None,
         }
     }
 
     /// Returns the address of the master that the sentinels name at present, where there are any.
     pub(super) async fn master(&self) -> RedisResult<Option<String>> {
         match self {
-            Self::Sentinel { .. } => Ok(self
+            Self::Sentinel(_) => Ok(self
                 .server()
                 .await?
                 .map(|client| client.get_connection_info().addr().to_string())),
@@ -171,16 +180,9 @@ impl Endpoint {
     async fn server(&self) -> RedisResult<Option<Client>> {
         match self {
             Self::Server(client) => Ok(Some((**client).clone())),
-            Self::Sentinel {
-                sentinels,
-                service_name,
-                master,
-            } => {
+            Self::Sentinel(sentinels) => {
                 let mut sentinels = sentinels.lock().await;
-                sentinels
-                    .async_master_for(service_name, Some(master))
-                    .await
-                    .map(Some)
+                sentinels.async_get_client().await.map(Some)
             }
             Self::Cluster { .. } => Ok(None),
         }
@@ -243,38 +245,4 @@ impl ConnectionLike for Connection {
             Self::Cluster(connection) => connection.get_db(),
         }
     }
-}
-
-fn connection_info(target: &RedisTarget) -> RedisResult<ConnectionInfo> {
-    let info = match target {
-        RedisTarget::Url(url) => url.expose().into_connection_info()?,
-        RedisTarget::Parts {
-            host,
-            port,
-            username,
-            password,
-            db,
-        } => {
-            let mut settings = RedisConnectionInfo::default().set_db(i64::from(*db));
-            if let Some(username) = username {
-                settings = settings.set_username(username);
-            }
-            if let Some(password) = password {
-                settings = settings.set_password(password.expose());
-            }
-            ConnectionAddr::Tcp(host.clone(), *port)
-                .into_connection_info()?
-                .set_redis_settings(settings)
-        }
-    };
-    // Without TCP_NODELAY every small command would wait for the acknowledgement of the last.
-    Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
-}
-
-/// A node of a cluster, with the credentials of the target. A cluster has one database, so that
-/// the target's number is left out, as Dify does.
-fn node_info(node: &NodeAddress, target: &ConnectionInfo) -> RedisResult<ConnectionInfo> {
-    let settings = target.redis_settings().clone().set_db(0);
-    let node = ConnectionAddr::Tcp(node.host.clone(), node.port).into_connection_info()?;
-    Ok(node.set_redis_settings(settings))
 }

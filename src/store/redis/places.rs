@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::{ConnectionAddr, ConnectionInfo, FromRedisValue as _, IntoConnectionInfo as _, Value};
+use redis::{ConnectionInfo, FromRedisValue as _, Value};
 
 use super::{RedisLink, STORE};
 use crate::store::StoreError;
@@ -27,7 +27,7 @@ type Primaries = BTreeMap<(String, u16), Vec<(u16, u16)>>;
 impl RedisLink {
     /// Finds every place, and for each a key that begins with `prefix` and `own`.
     pub(super) async fn places(&self, prefix: &str, own: &str) -> Result<Vec<Place>, StoreError> {
-        let Some(credentials) = self.endpoint.credentials() else {
+        let Some(dialling) = self.endpoint.nodes() else {
             return Ok(vec![Place {
                 node: None,
                 own: own.into(),
@@ -60,13 +60,9 @@ impl RedisLink {
         places
             .into_iter()
             .map(|((host, port), own)| {
-                let address = ConnectionAddr::Tcp(host, port).into_connection_info();
-                let node = address.map_err(super::classify)?;
+                let node = dialling.node(&host, port).map_err(super::classify)?;
                 Ok(Place {
-                    node: Some(
-                        node.set_redis_settings(credentials.redis_settings().clone().set_db(0))
-                            .set_tcp_settings(credentials.tcp_settings().clone()),
-                    ),
+                    node: Some(node),
                     own: own.into(),
                 })
             })

@@ -1,69 +1,91 @@
-//! Certificates made for one test, by OpenSSL.
+//! Certificates for tests, made anew by every run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::{Duration, SystemTime};
 
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
 use tempfile::TempDir;
 
-/// A directory with an authority, a server and a client certificate of it, and their keys.
+/// An authority nobody knows but those who are given [`Authority::file`], and what it has issued.
 #[derive(Debug)]
-pub(crate) struct Certificates {
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
 }
 
-impl Certificates {
-    /// Makes them: `ca`, `server` (for `gateway.test` and `127.0.0.1`) and `client`.
-    pub(crate) fn make() -> Self {
-        let certificates = Self {
-            dir: tempfile::tempdir().unwrap(),
+/// A certificate and its key, as files that any user may read.
+#[derive(Debug, Clone)]
+pub(crate) struct Issued {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) cert_pem: String,
+    pub(crate) key_pem: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // With one name for all, a certificate of another would look like a forged one.
+        let name = format!("authority {}", uuid::Uuid::new_v4().simple());
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, dir }
+    }
+
+    /// The authority's own certificate.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// A certificate for these names and addresses, valid today.
+    pub(crate) fn issue(&self, names: &[&str]) -> Issued {
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        self.issue_between(names, now - day, now + day)
+    }
+
+    /// A certificate that has been good, and is not since yesterday.
+    pub(crate) fn issue_expired(&self, names: &[&str]) -> Issued {
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        self.issue_between(names, now - 9 * day, now - day)
+    }
+
+    fn issue_between(&self, names: &[&str], from: SystemTime, until: SystemTime) -> Issued {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        (params.not_before, params.not_after) = (from.into(), until.into());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "difygate");
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate().unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let file = |suffix: &str| self.dir.path().join(format!("{name}.{suffix}"));
+        let issued = Issued {
+            cert: file("crt"),
+            key: file("key"),
+            cert_pem: cert.pem(),
+            key_pem: key.serialize_pem(),
         };
-        certificates.issue("ca", &["-subj", "/CN=authority"], None);
-        certificates.server("server");
-        certificates.issue("client", &["-subj", "/CN=client"], Some("ca"));
-        certificates
+        std::fs::write(&issued.cert, &issued.cert_pem).unwrap();
+        std::fs::write(&issued.key, &issued.key_pem).unwrap();
+        issued
     }
+}
 
-    /// Makes another server certificate of the same authority.
-    pub(crate) fn server(&self, name: &str) {
-        let names = "subjectAltName=DNS:gateway.test,IP:127.0.0.1";
-        let subject = format!("/CN={name}");
-        let arguments = ["-subj", &subject, "-addext", names];
-        self.issue(name, &arguments, Some("ca"));
-    }
-
-    /// Makes a key and a certificate, signed by an issuer or by itself.
-    pub(crate) fn issue(&self, name: &str, arguments: &[&str], issuer: Option<&str>) {
-        let mut openssl = Command::new("openssl");
-        openssl
-            .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
-            .args(["-pkeyopt", "ec_paramgen_curve:P-256"])
-            .arg("-keyout")
-            .arg(self.key(name))
-            .arg("-out")
-            .arg(self.cert(name))
-            .args(arguments);
-        if let Some(issuer) = issuer {
-            let leaf = "basicConstraints=critical,CA:FALSE";
-            openssl.args(["-addext", leaf]);
-            openssl.arg("-CA").arg(self.cert(issuer));
-            openssl.arg("-CAkey").arg(self.key(issuer));
-        }
-        let made = openssl.output().expect("openssl: apt-get install openssl");
-        assert!(made.status.success(), "{made:?}");
-    }
-
-    /// The path of a certificate.
-    pub(crate) fn cert(&self, name: &str) -> PathBuf {
-        self.path().join(format!("{name}.crt"))
-    }
-
-    /// The path of a key.
-    pub(crate) fn key(&self, name: &str) -> PathBuf {
-        self.path().join(format!("{name}.key"))
-    }
-
-    /// The directory.
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
-    }
+/// A path in TOML's notation.
+pub(crate) fn toml(path: &Path) -> String {
+    serde_json::Value::from(path.to_str().unwrap()).to_string()
 }

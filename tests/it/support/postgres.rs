@@ -1,5 +1,6 @@
 //! PostgreSQL for tests: one private server per run, one database per test.
 
+mod bouncer;
 mod seed;
 mod server;
 
@@ -9,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
+pub(crate) use self::bouncer::Bouncer;
 pub(crate) use self::seed::{IssuedToken, NewToken};
 use self::server::{Server, TEMPLATE};
+use super::certificates::Issued;
 
 /// A database with Dify's schema, dropped some time after its last clone is.
 #[derive(Debug, Clone)]
@@ -137,6 +140,39 @@ impl DedicatedPostgres {
             .unwrap();
         let database = Database::create_on(Arc::clone(&server)).await;
         Self { server, database }
+    }
+
+    /// Starts a server that speaks TLS with this certificate, with a fresh Dify database. The role
+    /// `gate` (password `hunter2`, a superuser) can only connect by TLS and SCRAM.
+    pub(crate) async fn start_tls(issued: &Issued) -> Self {
+        let server = tokio::task::block_in_place(|| Server::start_tls(issued));
+        let role = "CREATE ROLE gate LOGIN SUPERUSER PASSWORD 'hunter2'";
+        let admin = server.client("postgres").await;
+        admin.batch_execute(role).await.unwrap();
+        let database = Database::create_on(Arc::clone(&server)).await;
+        Self { server, database }
+    }
+
+    /// Starts a primary with a fresh Dify database, and a standby that follows it.
+    pub(crate) async fn start_pair() -> (Self, Self) {
+        let server = tokio::task::block_in_place(Server::start_primary);
+        let database = Database::create_on(Arc::clone(&server)).await;
+        let follower = tokio::task::block_in_place(|| Server::start_standby(server.port()));
+        let standby = Self {
+            database: Database(Arc::new(Inner {
+                server: Arc::clone(&follower),
+                name: database.name().to_owned(),
+                log_start: 0,
+            })),
+            server: follower,
+        };
+        (Self { server, database }, standby)
+    }
+
+    /// Ends a standby's following: from now on it takes writes.
+    pub(crate) async fn promote(&self) {
+        let admin = self.server.client("postgres").await;
+        admin.batch_execute("SELECT pg_promote()").await.unwrap();
     }
 
     /// The server's database.

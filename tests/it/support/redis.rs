@@ -14,6 +14,7 @@ use uuid::Uuid;
 pub(crate) use self::cluster::DedicatedCluster;
 pub(crate) use self::sentinel::{DedicatedSentinels, SERVICE};
 use self::server::Server;
+use crate::support::certificates::{Authority, Issued};
 use crate::support::patience::patience;
 
 /// Values exactly as Dify writes them, by name.
@@ -149,6 +150,19 @@ impl DedicatedRedis {
         Self {
             space: RedisSpace::on(Arc::new(server)),
         }
+    }
+
+    /// Starts an empty server that speaks TLS as well, with this certificate.
+    pub(crate) async fn start_tls(authority: &Authority, issued: &Issued) -> Self {
+        let server = tokio::task::block_in_place(|| Server::start_tls(authority, issued));
+        Self {
+            space: RedisSpace::on(Arc::new(server)),
+        }
+    }
+
+    /// The port on which TLS is spoken.
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.space.server.tls_port().expect("started with TLS")
     }
 
     /// A key prefix on this server.

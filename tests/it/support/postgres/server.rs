@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::connect;
+use crate::support::certificates::Issued;
 use crate::support::guard::{Guard, Plan, free_port};
 use crate::support::patience::patience;
 
@@ -21,13 +22,32 @@ const SCHEMA: &str = include_str!("../../fixtures/dify_schema.sql");
 const SETUP: &str = r#""$BIN/initdb" -D "$DIR/data" -U postgres -A trust -E UTF8 --locale=C \
     --no-sync --no-instructions --wal-segsize=1 >"$DIR/log" 2>&1"#;
 
+/// Turns TLS on. The role `gate` must use it, and prove its password by SCRAM.
+const SETUP_TLS: &str = r#""$BIN/initdb" -D "$DIR/data" -U postgres -A trust -E UTF8 --locale=C \
+    --no-sync --no-instructions --wal-segsize=1 >"$DIR/log" 2>&1 &&
+printf '%s' "$CERT" >"$DIR/server.crt" && printf '%s' "$KEY" >"$DIR/server.key" &&
+chmod 600 "$DIR/server.key" && cat >>"$DIR/data/postgresql.conf" <<END &&
+ssl = on
+ssl_cert_file = '$DIR/server.crt'
+ssl_key_file = '$DIR/server.key'
+END
+cat >"$DIR/data/pg_hba.conf" <<END
+hostssl all gate all scram-sha-256
+host all gate all reject
+host all all all trust
+END"#;
+
+/// Copies a running primary, to follow it.
+const SETUP_STANDBY: &str = r#""$BIN/pg_basebackup" -D "$DIR/data" -h 127.0.0.1 -p "$PRIMARY" \
+    -U postgres -R -X stream -c fast --no-sync >"$DIR/log" 2>&1"#;
+
 /// Nothing is synced to the disk, yet what is committed outlives a crash of the server alone.
 /// Autovacuum is off because it would hold up copies of the template database.
 /// Every statement is logged as `[database] LOG:  …`; the library's own connections opt out.
 const RUN: &str = r#""$BIN/postgres" -D "$DIR/data" -p "$PORT" \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 \
     -c fsync=off -c full_page_writes=off -c autovacuum=off \
-    -c wal_level=minimal -c max_wal_senders=0 -c shared_buffers=32MB \
+    -c wal_level="$WAL_LEVEL" -c max_wal_senders="$WAL_SENDERS" -c shared_buffers=32MB \
     -c dynamic_shared_memory_type=mmap -c logging_collector=off -c log_destination=stderr \
     -c log_checkpoints=off -c log_line_prefix="[%d] " -c log_statement=all \
     -c log_parameter_max_length=0 >>"$DIR/log" 2>&1"#;
@@ -54,19 +74,61 @@ impl Server {
         Arc::new(Self::start(false))
     }
 
+    /// A server for one test that speaks TLS with this certificate.
+    pub(super) fn start_tls(issued: &Issued) -> Arc<Self> {
+        let env = vec![
+            ("CERT", issued.cert_pem.clone()),
+            ("KEY", issued.key_pem.clone()),
+        ];
+        let server = Self::start_with(false, SETUP_TLS, &[lonely(), env].concat());
+        server.fill();
+        Arc::new(server)
+    }
+
+    /// A server for one test that another may follow.
+    pub(super) fn start_primary() -> Arc<Self> {
+        let server = Self::start_with(false, SETUP, &replicated());
+        server.fill();
+        Arc::new(server)
+    }
+
+    /// A server that follows the one on this port until it is promoted.
+    pub(super) fn start_standby(primary: u16) -> Arc<Self> {
+        let env = [replicated(), vec![("PRIMARY", primary.to_string())]].concat();
+        Arc::new(Self::start_with(false, SETUP_STANDBY, &env))
+    }
+
     fn start(shared: bool) -> Self {
+        let server = Self::start_with(shared, SETUP, &lonely());
+        server.fill();
+        server
+    }
+
+    fn fill(&self) {
+        let addr = self.addr();
+        // The caller may be on a runtime's thread, where another cannot be entered.
+        std::thread::spawn(move || create_template(addr))
+            .join()
+            .unwrap();
+    }
+
+    fn start_with(shared: bool, setup: &'static str, more: &[(&'static str, String)]) -> Self {
         let bin = find_binaries();
-        let server = (0..5)
+        (0..5)
             .find_map(|_| {
                 let port = free_port();
                 let mut guard = Guard::prepare(&Plan {
-                    setup: SETUP,
+                    setup,
                     run: RUN,
                     stop: "QUIT",
-                    env: vec![
-                        ("BIN", bin.to_str().unwrap().to_owned()),
-                        ("PORT", port.to_string()),
-                    ],
+                    env: [
+                        vec![
+                            ("BIN", bin.to_str().unwrap().to_owned()),
+                            ("PORT", port.to_string()),
+                        ],
+                        more.to_vec(),
+                    ]
+                    .concat(),
                     unprivileged: Some("postgres"),
                 });
                 // Another process may have taken the port meanwhile.
@@ -77,13 +139,7 @@ impl Server {
                     shared,
                 })
             })
-            .expect("PostgreSQL finds a free port");
-        let addr = server.addr();
-        // The caller may be on a runtime's thread, where another cannot be entered.
-        std::thread::spawn(move || create_template(addr))
-            .join()
-            .unwrap();
-        server
+            .expect("PostgreSQL finds a free port")
     }
 
     pub(super) fn restart(&self) {
@@ -151,6 +207,22 @@ impl Server {
     }
 }
 
+/// Nobody follows, and little is written.
+fn lonely() -> Vec<(&'static str, String)> {
+    vec![
+        ("WAL_LEVEL", "minimal".to_owned()),
+        ("WAL_SENDERS", "0".to_owned()),
+    ]
+}
+
+/// Somebody may follow.
+fn replicated() -> Vec<(&'static str, String)> {
+    vec![
+        ("WAL_LEVEL", "replica".to_owned()),
+        ("WAL_SENDERS", "4".to_owned()),
+    ]
+}
+
 /// Starts the process and waits until it accepts connections; false when it ends instead.
 fn run(guard: &mut Guard) -> bool {
     guard.start();
@@ -161,7 +233,7 @@ fn run(guard: &mut Guard) -> bool {
         let text = std::fs::read_to_string(&lock_file).unwrap_or_default();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         if lines.first() == Some(&guard.pid().to_string().as_str())
-            && lines.get(7) == Some(&"ready")
+            && matches!(lines.get(7), Some(&"ready" | &"standby"))
         {
             return true;
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Client, Cmd, FromRedisValue, cmd};
 
 use super::server::Server;
+use crate::support::certificates::{Authority, Issued};
 use crate::support::patience::patience;
 
 /// The slots of each node, first and last.
@@ -30,6 +31,18 @@ impl DedicatedCluster {
         .unwrap()
     }
 
+    /// The same with nodes that speak TLS with each other and with clients.
+    pub(crate) async fn start_tls(authority: &Authority, issued: &Issued) -> Self {
+        tokio::task::block_in_place(|| {
+            let node = |_| Server::start_tls_node(authority, issued);
+            let cluster = Self {
+                nodes: SLOTS.iter().map(node).collect(),
+            };
+            cluster.form();
+            cluster
+        })
+    }
+
     fn form(&self) {
         let ask = |at: usize, command: &Cmd| -> () { query(self.nodes[at].addr(), command) };
         for (at, (first, last)) in SLOTS.into_iter().enumerate() {
@@ -43,7 +56,7 @@ impl DedicatedCluster {
         for at in 1..self.nodes.len() {
             let mut meet = cmd("CLUSTER");
             meet.arg("MEET").arg("127.0.0.1");
-            ask(at, meet.arg(self.nodes[0].port()).arg(bus));
+            ask(at, meet.arg(port_of(&self.nodes[0])).arg(bus));
         }
         for node in &self.nodes {
             wait_for(node.addr());
@@ -54,7 +67,7 @@ impl DedicatedCluster {
     pub(crate) fn nodes(&self) -> Vec<String> {
         self.nodes
             .iter()
-            .map(|node| node.addr().to_string())
+            .map(|node| format!("127.0.0.1:{}", port_of(node)))
             .collect()
     }
 
@@ -163,6 +176,11 @@ impl DedicatedCluster {
     pub(crate) fn thaw(&self, node: usize) {
         self.nodes[node].order("thaw");
     }
+}
+
+/// The port for clients.
+fn port_of(node: &Server) -> u16 {
+    node.tls_port().unwrap_or_else(|| node.port())
 }
 
 /// Waits until a node knows where every slot is, and that the one who has it is there.

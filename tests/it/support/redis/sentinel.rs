@@ -8,6 +8,7 @@ use redis::{Client, cmd};
 
 use super::RedisSpace;
 use super::server::Server;
+use crate::support::certificates::{Authority, Issued};
 use crate::support::guard::{Guard, Plan, free_port};
 use crate::support::patience::patience;
 
@@ -18,6 +19,7 @@ const SETUP: &str = r#"cat >"$DIR/sentinel.conf" <<END
 port $PORT
 bind 127.0.0.1
 dir $DIR
+$TLS
 sentinel resolve-hostnames no
 sentinel monitor mymaster 127.0.0.1 $MASTER 2
 sentinel down-after-milliseconds mymaster 500
@@ -31,6 +33,8 @@ const RUN: &str = r#"redis-server "$DIR/sentinel.conf" --sentinel >"$DIR/log" 2>
 pub(crate) struct DedicatedSentinels {
     servers: [Arc<Server>; 2],
     sentinels: Vec<(Guard, u16)>,
+    /// Where the sentinels speak TLS, if they do.
+    tls_ports: Option<Vec<u16>>,
     prefix: String,
 }
 
@@ -43,14 +47,45 @@ impl DedicatedSentinels {
     fn start_all() -> Self {
         let master = Server::start();
         let replica = Server::start_replica(master.port());
-        let sentinels = (0..3).map(|_| sentinel(master.port())).collect();
+        let sentinels = (0..3).map(|_| sentinel(master.port(), String::new()));
         let all = Self {
+            sentinels: sentinels.collect(),
             servers: [Arc::new(master), Arc::new(replica)],
-            sentinels,
+            tls_ports: None,
             prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
         };
         all.wait_until_known();
         all
+    }
+
+    /// The same, all of them speaking TLS with each other and with clients.
+    pub(crate) async fn start_tls(authority: &Authority, issued: &Issued) -> Self {
+        tokio::task::block_in_place(|| {
+            let master = Server::start_tls(authority, issued);
+            let port = master.tls_port().unwrap();
+            let replica = Server::start_tls_replica(port, authority, issued);
+            let (mut sentinels, mut tls_ports) = (Vec::new(), Vec::new());
+            for _ in 0..3 {
+                let tls_port = free_port();
+                let options = format!(
+                    "tls-port {tls_port}\ntls-replication yes\ntls-auth-clients optional\n\
+                     tls-ca-cert-file {}\ntls-cert-file {}\ntls-key-file {}",
+                    authority.file().display(),
+                    issued.cert.display(),
+                    issued.key.display()
+                );
+                sentinels.push(sentinel(port, options));
+                tls_ports.push(tls_port);
+            }
+            let all = Self {
+                servers: [Arc::new(master), Arc::new(replica)],
+                sentinels,
+                tls_ports: Some(tls_ports),
+                prefix: format!("test-{}", uuid::Uuid::new_v4().simple()),
+            };
+            all.wait_until_known();
+            all
+        })
     }
 
     fn wait_until_known(&self) {
@@ -75,7 +110,9 @@ impl DedicatedSentinels {
 
     /// The sentinels as `host:port`.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        let addresses = self.sentinels.iter().map(|(_, port)| local(*port));
+        let plain = || self.sentinels.iter().map(|(_, port)| *port).collect();
+        let ports: Vec<u16> = self.tls_ports.clone().unwrap_or_else(plain);
+        let addresses = ports.into_iter().map(local);
         addresses.map(|address| address.to_string()).collect()
     }
 
@@ -92,7 +129,9 @@ impl DedicatedSentinels {
         let fields = masters(self.sentinels[0].1);
         let at = fields.iter().position(|field| field == "port")?;
         let port: u16 = fields.get(at + 1)?.parse().ok()?;
-        self.servers.iter().position(|server| server.port() == port)
+        self.servers
+            .iter()
+            .position(|server| server.port() == port || server.tls_port() == Some(port))
     }
 
     /// Kills a server; if it was the master, the sentinels promote the other.
@@ -133,14 +172,18 @@ fn masters(port: u16) -> Vec<String> {
     ask().unwrap_or_default()
 }
 
-fn sentinel(master: u16) -> (Guard, u16) {
+fn sentinel(master: u16, tls: String) -> (Guard, u16) {
     for _ in 0..5 {
         let port = free_port();
         let mut guard = Guard::prepare(&Plan {
             setup: SETUP,
             run: RUN,
             stop: "KILL",
-            env: vec![("PORT", port.to_string()), ("MASTER", master.to_string())],
+            env: vec![
+                ("PORT", port.to_string()),
+                ("MASTER", master.to_string()),
+                ("TLS", tls.clone()),
+            ],
             unprivileged: None,
         });
         guard.start();

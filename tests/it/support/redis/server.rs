@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::support::certificates::{Authority, Issued};
 use crate::support::guard::{Guard, Plan, free_port};
 use crate::support::patience::patience;
 
@@ -15,6 +16,8 @@ const RUN: &str = r#"redis-server --port "$PORT" --bind 127.0.0.1 --save "" --ap
 pub(super) struct Server {
     guard: Mutex<Guard>,
     port: u16,
+    /// Where it speaks TLS, besides, if it does.
+    tls_port: Option<u16>,
 }
 
 static SHARED: OnceLock<Arc<Server>> = OnceLock::new();
@@ -30,15 +33,47 @@ impl Server {
         Self::start_with(String::new)
     }
 
+    /// Another server, empty, that speaks TLS on a second port.
+    pub(super) fn start_tls(authority: &Authority, issued: &Issued) -> Self {
+        let tls_port = free_port();
+        Self {
+            tls_port: Some(tls_port),
+            ..Self::start_with(|| {
+                let tls = tls_options(tls_port, authority, issued);
+                format!("{tls} --tls-replication yes")
+            })
+        }
+    }
+
+    /// A replica that follows the master by TLS.
+    pub(super) fn start_tls_replica(master: u16, authority: &Authority, issued: &Issued) -> Self {
+        let tls_port = free_port();
+        let options = || {
+            let tls = tls_options(tls_port, authority, issued);
+            format!("{tls} --tls-replication yes --replicaof 127.0.0.1 {master}")
+        };
+        Self {
+            tls_port: Some(tls_port),
+            ..Self::start_with(options)
+        }
+    }
+
+    /// A node that speaks TLS with the others and, on a second port, with clients.
+    pub(super) fn start_tls_node(authority: &Authority, issued: &Issued) -> Self {
+        let tls_port = free_port();
+        let options = || {
+            let tls = tls_options(tls_port, authority, issued);
+            format!("{} {tls} --tls-cluster yes", node_options())
+        };
+        Self {
+            tls_port: Some(tls_port),
+            ..Self::start_with(options)
+        }
+    }
+
     /// A node of a cluster that knows no slots and no other nodes yet.
     pub(super) fn start_node() -> Self {
-        // A bus port of its own: the usual one is out of the range of ports, or may be taken.
-        Self::start_with(|| {
-            format!(
-                "--cluster-enabled yes --cluster-announce-ip 127.0.0.1 --cluster-port {}",
-                free_port()
-            )
-        })
+        Self::start_with(node_options)
     }
 
     /// A replica of the server on this port.
@@ -61,6 +96,7 @@ impl Server {
                 run(&mut guard).then(|| Self {
                     guard: Mutex::new(guard),
                     port,
+                    tls_port: None,
                 })
             })
             .expect("Redis finds a free port")
@@ -68,6 +104,10 @@ impl Server {
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(super) fn tls_port(&self) -> Option<u16> {
+        self.tls_port
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
@@ -87,6 +127,24 @@ impl Server {
     pub(super) fn order(&self, order: &str) {
         self.guard.lock().unwrap().order(order);
     }
+}
+
+fn node_options() -> String {
+    // A bus port of its own: the usual one is out of the range of ports, or may be taken.
+    format!(
+        "--cluster-enabled yes --cluster-announce-ip 127.0.0.1 --cluster-port {}",
+        free_port()
+    )
+}
+
+fn tls_options(port: u16, authority: &Authority, issued: &Issued) -> String {
+    format!(
+        "--tls-port {port} --tls-auth-clients optional --tls-ca-cert-file {} \
+         --tls-cert-file {} --tls-key-file {}",
+        authority.file().display(),
+        issued.cert.display(),
+        issued.key.display()
+    )
 }
 
 /// Starts the process and waits until it accepts connections; false when it ends instead.

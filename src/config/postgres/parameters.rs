@@ -1,0 +1,189 @@
+//! Connection parameters as libpq names them, in a URL or beside the parts of an address.
+//!
+//! Those about TLS are understood here, in one place, because the client library knows less of
+//! them than libpq does; the others are handed on.
+
+use std::path::Path;
+
+use super::{PostgresTls, SslMode};
+use crate::tls::{Authorities, ClientTls, Identity};
+
+/// What TLS is about; no others are understood here.
+const OF_TLS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+
+/// Names and values, in order.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// Parts a URL from its parameters about TLS; the others stay in it.
+pub(super) fn take_from(url: &str) -> (String, Pairs) {
+    // As the client library has it: credentials end at the first `@`, whatever is in them.
+    let host = url.find('@').unwrap_or(0);
+    let Some(query) = url[host..].find('?').map(|at| host + at) else {
+        return (url.to_owned(), Pairs::new());
+    };
+    let decoded = |text: &str| {
+        percent_encoding::percent_decode_str(text)
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    let (mut kept, mut taken) = (Vec::new(), Pairs::new());
+    for pair in url[query + 1..].split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decoded(name);
+        if name == "channel_binding" || OF_TLS.contains(&name.as_str()) {
+            taken.push((name.clone(), decoded(value)));
+        }
+        if !OF_TLS.contains(&name.as_str()) {
+            kept.push(pair);
+        }
+    }
+    let mut rest = url[..query].to_owned();
+    if !kept.is_empty() {
+        rest = format!("{rest}?{}", kept.join("&"));
+    }
+    (rest, taken)
+}
+
+/// Tells whether a parameter is one of those that TLS is about.
+pub(super) fn is_of_tls(name: &str) -> bool {
+    OF_TLS.contains(&name)
+}
+
+/// Understands the parameters about TLS among `pairs`.
+///
+/// # Errors
+///
+/// What is wrong and what is needed, in that order. Nothing that would be weaker than what the
+/// parameters seem to ask for is accepted.
+pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> {
+    let find = |wanted: &str| {
+        let mut values = pairs.iter().rev().filter(|(name, _)| name == wanted);
+        values.next().map(|(_, value)| value.as_str())
+    };
+    let mode = match find("sslmode") {
+        None | Some("disable") => SslMode::Disable,
+        Some("prefer") => SslMode::Prefer,
+        Some("require") => SslMode::Require,
+        Some("verify-ca") => SslMode::VerifyCa,
+        Some("verify-full") => SslMode::VerifyFull,
+        Some(other) => {
+            return Err((
+                format!("sslmode={other}"),
+                "sslmode disable, prefer, require, verify-ca or verify-full",
+            ));
+        }
+    };
+    let root = find("sslrootcert");
+    // As in libpq: an authority that is named is asked.
+    let mode = match (mode, root) {
+        (SslMode::Disable | SslMode::Prefer, Some(_)) => {
+            return Err((
+                "sslrootcert where nothing is verified".to_owned(),
+                "sslmode verify-full (or require, or verify-ca) beside sslrootcert",
+            ));
+        }
+        (SslMode::Require | SslMode::VerifyCa, Some("system")) | (SslMode::VerifyCa, None) => {
+            return Err((
+                "any authority of the system for any name".to_owned(),
+                "sslmode verify-full, or the authority's certificate in sslrootcert",
+            ));
+        }
+        (SslMode::Require, Some(_)) => SslMode::VerifyCa,
+        (mode, _) => mode,
+    };
+    if mode == SslMode::Disable {
+        if find("sslcert").or_else(|| find("sslkey")).is_some() {
+            return Err((
+                "sslcert without TLS".to_owned(),
+                "an sslmode other than disable",
+            ));
+        }
+        if find("channel_binding") == Some("require") {
+            return Err((
+                "channel_binding=require without TLS".to_owned(),
+                "an sslmode other than disable",
+            ));
+        }
+    }
+    let need_file = "a PEM file that can be read and used";
+    let authorities = match root {
+        None | Some("system") => None,
+        Some(path) => Some(
+            Authorities::read(Path::new(path))
+                .map_err(|error| (format!("sslrootcert: {error}"), need_file))?,
+        ),
+    };
+    let identity = match (find("sslcert"), find("sslkey")) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some(
+            Identity::read(Path::new(cert), Path::new(key))
+                .map_err(|error| (format!("sslcert: {error}"), need_file))?,
+        ),
+        _ => return Err(("one of sslcert and sslkey".to_owned(), "both, or neither")),
+    };
+    Ok(PostgresTls {
+        mode,
+        client: ClientTls {
+            authorities,
+            identity,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(url: &str) -> Result<SslMode, String> {
+        let (_, pairs) = take_from(url);
+        tls(&pairs).map(|tls| tls.mode).map_err(|(got, _)| got)
+    }
+
+    #[test]
+    fn only_what_tls_is_about_leaves_the_url() {
+        let url =
+            "postgres://a:p?w@h1,h2:5/d?sslmode=verify%2Dfull&target_session_attrs=read-write";
+        let (rest, pairs) = take_from(url);
+
+        assert_eq!(
+            rest,
+            "postgres://a:p?w@h1,h2:5/d?target_session_attrs=read-write"
+        );
+        assert_eq!(pairs, [("sslmode".to_owned(), "verify-full".to_owned())]);
+        assert_eq!(
+            take_from("postgres://h/d?sslmode=require").0,
+            "postgres://h/d"
+        );
+        assert_eq!(take_from("postgres://h/d").0, "postgres://h/d");
+    }
+
+    #[test]
+    fn modes_are_libpqs() {
+        assert_eq!(mode("postgres://h/d"), Ok(SslMode::Disable));
+        assert_eq!(mode("postgres://h/d?sslmode=prefer"), Ok(SslMode::Prefer));
+        assert_eq!(mode("postgres://h/d?sslmode=require"), Ok(SslMode::Require));
+        assert_eq!(
+            mode("postgres://h/d?sslmode=verify-full&sslrootcert=system"),
+            Ok(SslMode::VerifyFull)
+        );
+    }
+
+    #[test]
+    fn nothing_weaker_than_asked_for_is_accepted() {
+        for query in [
+            "sslmode=allow",
+            "sslmode=verify",
+            "sslmode=verify-ca",
+            "sslmode=verify-ca&sslrootcert=system",
+            "sslmode=require&sslrootcert=system",
+            "sslrootcert=/nowhere/ca.pem",
+            "sslmode=prefer&sslrootcert=/nowhere/ca.pem",
+            "sslmode=verify-full&sslrootcert=/nowhere/ca.pem",
+            "sslmode=require&sslcert=/nowhere/own.pem",
+            "sslcert=/a&sslkey=/b",
+            "channel_binding=require",
+        ] {
+            assert!(mode(&format!("postgres://h/d?{query}")).is_err(), "{query}");
+        }
+    }
+}
