@@ -2,6 +2,7 @@
 //! (`contract/surfaces.md`). The query never takes part.
 
 mod path;
+mod pattern;
 mod rule;
 mod table;
 

@@ -92,48 +92,6 @@ async fn whoever_is_not_believed_is_told_from_whoever_is_away() {
     assert_refused(&gone, &["redis.tls_ca", "/nowhere/ca.pem"]);
 }
 
-/// The line that `ARCHITECTURE.md` gives for an own ACL user.
-const RIGHTS: &str = "on >hunter2 resetkeys ~PREFIX:auth:token:* ~PREFIX:device_code:* \
-    ~PREFIX:user_code:* ~PREFIX:rl:* ~PREFIX:sso_assertion_nonce:* \
-    ~PREFIX:device_approval_grant_nonce:* resetchannels -@all +ping +select +get +set +del +pttl +time \
-    +pexpire +zadd +zcard +zrange +zremrangebyscore +eval +evalsha +script|load +client|tracking";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_documented_acl_user_has_every_right_that_is_needed() {
-    let documented = std::fs::read_to_string("ARCHITECTURE.md").unwrap();
-    let squeezed = documented.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(squeezed.contains(&RIGHTS.replace("PREFIX:", "").replace("hunter2", "password")));
-    let redis = DedicatedRedis::start().await;
-    let mut connection = redis.space().connection().await;
-    let rights = RIGHTS.replace("PREFIX", redis.space().prefix());
-    let mut command = ::redis::cmd("ACL");
-    command.arg("SETUSER").arg("gate");
-    for right in rights.split_whitespace() {
-        command.arg(right);
-    }
-    let () = command.query_async(&mut connection).await.unwrap();
-
-    let stage = Stage::with(|gateway| {
-        gateway
-            .redis(redis.space())
-            .set("redis.username", "\"gate\"")
-            .set("redis.password", "\"hunter2\"")
-            .set("redis.timeout", "\"1s\"")
-    })
-    .await;
-    let as_gate = Gateway::builder()
-        .upstream(stage.upstream.addr())
-        .database(&stage.database)
-        .redis(redis.space())
-        .set("redis.username", "\"gate\"")
-        .set("redis.password", "\"hunter2\"");
-    assert_fine(&as_gate);
-    assert_eventually!(
-        stage.gateway.metric("difygate_token_cache_followed").await == 1.0,
-        "changes are followed"
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_used_and_followed_by_tls_at_every_node() {
     let authority = Authority::new();
