@@ -114,6 +114,13 @@ impl Gateway {
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path())?;
         match self.routes.decide(&path, &head.method)? {
+            // What does not exist at this moment has no methods either.
+            Decision::LocalOptions(endpoint) | Decision::MethodNotAllowed(endpoint)
+                if !self.endpoints.serves(endpoint) =>
+            {
+                ctx.local = true;
+                Err(Rejection::NotFound)
+            }
             Decision::Local(endpoint) => {
                 ctx.local = true;
                 ctx.for_other_origins = endpoint.is_for_other_origins();
