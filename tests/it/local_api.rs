@@ -2,6 +2,9 @@
 //! and what is described is answered.
 
 mod document;
+mod page;
+mod sso;
+mod table;
 
 use serde_json::json;
 
@@ -55,6 +58,25 @@ async fn devices(document: &mut Document, stage: &Stage, browser: &Browser) {
     }
     let other = request("POST", &lookup);
     document.expect(gateway, &lookup, &other, 405).await;
+}
+
+/// Answers to the person who wants to know what a decision is about.
+async fn inspection(document: &mut Document, stage: &Stage, browser: &Browser) {
+    let gateway = &stage.gateway;
+    let path = device("request");
+    let login = Login::begin(gateway, "ada-laptop").await;
+    for user_code in [login.user_code.as_str(), "nonsense"] {
+        let ask = browser.asks_about(user_code);
+        document.expect(gateway, &path, &ask, 200).await;
+    }
+    for (ask, status) in [(request("GET", &path), 401), (request("POST", &path), 405)] {
+        document.expect(gateway, &path, &ask, status).await;
+    }
+    let database = &stage.database;
+    let newcomer = database.account("new@example.com", "New").await;
+    database.set_account_status(newcomer, "uninitialized").await;
+    let ask = Browser::of(newcomer).asks_about(&login.user_code);
+    document.expect(gateway, &path, &ask, 400).await;
 }
 
 /// Answers of the person's side.
@@ -146,6 +168,7 @@ async fn limits(document: &mut Document) {
             approver.posts(&device("approve"), "ABCD-3456"),
         ),
         (device("deny"), denier.posts(&device("deny"), "ABCD-3456")),
+        (device("request"), approver.asks_about("ABCD-3456")),
         (
             ACCOUNT.to_owned(),
             request("GET", ACCOUNT).bearer(&stage.account.token),
@@ -180,6 +203,7 @@ async fn outages(document: &mut Document, stage: &Stage, browser: &Browser) {
             device("deny"),
             browser.posts(&device("deny"), &login.user_code),
         ),
+        (device("request"), browser.asks_about(&login.user_code)),
         (ACCOUNT.to_owned(), bearer("GET", ACCOUNT)),
         (SESSIONS.to_owned(), bearer("GET", SESSIONS)),
         (own.clone(), bearer("DELETE", &own)),
@@ -216,10 +240,16 @@ async fn the_document_and_the_gateway_agree() {
     let mut document = Document::read();
 
     devices(&mut document, &stage, &browser).await;
+    inspection(&mut document, &stage, &browser).await;
     decisions(&mut document, &stage, &browser).await;
     outages(&mut document, &stage, &browser).await;
     limits(&mut document).await;
     admin(&mut document, &stage.gateway).await;
+    page::answers(&mut document, &stage.gateway).await;
+    sso::answers(&mut document).await;
+    sso::absence(&mut document, &stage.gateway).await;
+    sso::limits(&mut document).await;
+    sso::outages(&mut document).await;
     accounts(&mut document, &stage).await;
 
     assert_eq!(document.never_answered(), [""; 0]);
@@ -230,7 +260,7 @@ async fn an_alias_is_the_same_endpoint() {
     let stage = Stage::set().await;
     let document = Document::read();
     let aliases = document.aliases();
-    assert_eq!(aliases.len(), 7);
+    assert_eq!(aliases.len(), 11);
 
     for (path, alias) in aliases {
         let options = async |path: &str| {

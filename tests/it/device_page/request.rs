@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Login, RequestBuilder, Stage, request};
+use crate::support::{Browser, Login, Stage, request};
 
 const PATH: &str = "/openapi/v1/oauth/device/request";
 
@@ -13,24 +13,13 @@ async fn set() -> (Stage, Browser) {
     (stage, browser)
 }
 
-/// What the page sends.
-fn asks(browser: &Browser, user_code: &str) -> RequestBuilder {
-    let cookies = format!(
-        "access_token={}; csrf_token={}",
-        browser.access, browser.csrf
-    );
-    request("GET", &format!("{PATH}?user_code={user_code}"))
-        .header("Cookie", &cookies)
-        .header("X-CSRF-Token", &browser.csrf)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_person_is_told_who_asks_from_where_and_since_when() {
     let (stage, browser) = set().await;
     let login = Login::begin(&stage.gateway, "ada-laptop").await;
 
     let typed = login.user_code.to_lowercase().replace('-', "%20");
-    let answer = stage.refuses(&asks(&browser, &typed), 200).await;
+    let answer = stage.refuses(&browser.asks_about(&typed), 200).await;
 
     let mut told = answer.json();
     let state = login.state(&stage.redis).await.unwrap();
@@ -76,7 +65,7 @@ async fn a_code_that_cannot_be_decided_tells_no_more_than_a_lookup() {
             &PATH.replace("request", &format!("lookup?user_code={code}")),
         );
         let lookup = stage.refuses(&lookup, 200).await.json();
-        let told = stage.refuses(&asks(&browser, code), 200).await.json();
+        let told = stage.refuses(&browser.asks_about(code), 200).await.json();
         for (name, value) in told.as_object().unwrap() {
             assert_eq!(
                 value,
@@ -103,8 +92,10 @@ async fn nobody_but_the_console_session_is_told() {
         request("GET", &path)
             .header("Cookie", &cookies)
             .header("X-CSRF-Token", "x"),
-        asks(&Browser::of(uuid::Uuid::new_v4()), &login.user_code),
-        asks(&browser, &login.user_code).header("Origin", "https://evil.example"),
+        Browser::of(uuid::Uuid::new_v4()).asks_about(&login.user_code),
+        browser
+            .asks_about(&login.user_code)
+            .header("Origin", "https://evil.example"),
     ];
 
     for stranger in &strangers {
@@ -124,8 +115,8 @@ async fn it_is_no_second_way_to_guess_codes() {
         &PATH.replace("request", "lookup?user_code=ABCD-3456"),
     );
     stage.refuses(&lookup, 200).await;
-    stage.refuses(&asks(&browser, "ABCD-3456"), 200).await;
-    let limited = stage.refuses(&asks(&browser, "ABCD-3456"), 429).await;
+    stage.refuses(&browser.asks_about("ABCD-3456"), 200).await;
+    let limited = stage.refuses(&browser.asks_about("ABCD-3456"), 429).await;
     assert!(limited.header("retry-after").is_some());
     // Who is nobody does not use the bucket up for the others behind the same address.
     stage.refuses(&request("GET", PATH), 401).await;
@@ -139,7 +130,9 @@ async fn the_address_is_said_to_be_another_where_it_is() {
     let browser = Browser::of(stage.account_id);
     let login = Login::begin(&stage.gateway, "ada-laptop").await;
 
-    let elsewhere = asks(&browser, &login.user_code).header("X-Forwarded-For", "203.0.113.7");
+    let elsewhere = browser
+        .asks_about(&login.user_code)
+        .header("X-Forwarded-For", "203.0.113.7");
     let told = stage.refuses(&elsewhere, 200).await.json();
 
     assert_eq!(told["created_ip"], "127.0.0.1");

@@ -7,11 +7,23 @@ use serde_json::Value;
 
 use crate::support::{Gateway, RequestBuilder, Response, request};
 
+/// What an answer must not carry unless it is described with it.
+const TELLING: [&str; 8] = [
+    "Allow",
+    "ETag",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Set-Cookie",
+    "WWW-Authenticate",
+];
+
 /// The document, and what of it has been seen.
 #[derive(Debug)]
 pub(super) struct Document {
     text: Value,
-    /// Path, method and status.
+    /// Path and status, alone and with each header and kind of content.
     answered: BTreeSet<String>,
 }
 
@@ -60,46 +72,77 @@ impl Document {
             described.is_object(),
             "{path} does not describe {response:?}"
         );
-        if let Some(headers) = described["headers"].as_object() {
-            for name in headers.keys() {
-                let given = response.header(name);
-                assert!(given.is_some(), "{path}: no {name} in {response:?}");
+        let row = format!("{path} {status}");
+        let mut seen = vec![row.clone()];
+        let headers = described["headers"].as_object();
+        for (name, header) in headers.into_iter().flatten() {
+            // An answer without a header that is always there is not the one described.
+            let always = self.resolve(header)["required"] != Value::Bool(false);
+            let given = response.header(name).is_some();
+            assert!(given || !always, "{path}: no {name} in {response:?}");
+            if given {
+                seen.push(format!("{row} {name}"));
             }
         }
-        let content = described["content"].as_object().unwrap();
-        let (kind, media) = content.iter().next().unwrap();
-        let said = response.header("content-type").unwrap();
-        assert!(
-            said.starts_with(kind.as_str()),
-            "{path}: {said} is not {kind}"
-        );
-        if kind == "application/json"
-            && let Err(problem) = self.fits(&media["schema"], &response.json())
-        {
-            panic!("{path}: {problem} in {}", response.text());
+        for name in TELLING {
+            let known = headers.is_some_and(|headers| headers.contains_key(name));
+            let given = response.header(name).is_some();
+            assert!(known || !given, "{row} does not describe {name}");
         }
-        self.answered.insert(format!("{path} {status}"));
+        if let Some(content) = described["content"].as_object() {
+            let said = response.header("content-type").unwrap();
+            let media = content.iter().find(|(kind, _)| said.starts_with(*kind));
+            let (kind, media) = media.unwrap_or_else(|| panic!("{row} does not describe {said}"));
+            if kind == "application/json"
+                && let Err(problem) = self.fits(&media["schema"], &response.json())
+            {
+                panic!("{path}: {problem} in {}", response.text());
+            }
+            seen.push(format!("{row} {kind}"));
+        } else {
+            assert_eq!(response.text(), "", "{row} has no body");
+        }
+        self.answered.extend(seen);
     }
 
     /// What the document describes and nobody has answered.
     pub(super) fn never_answered(&self) -> Vec<String> {
-        let paths = self.text["paths"].as_object().unwrap();
-        let described = paths.keys().flat_map(|path| {
+        let mut described = Vec::new();
+        for path in self.paths() {
             let responses = self.operation(path)["responses"].as_object().unwrap();
-            responses
-                .keys()
-                .map(move |status| format!("{path} {status}"))
-        });
+            for (status, response) in responses {
+                described.push(format!("{path} {status}"));
+                for part in ["headers", "content"] {
+                    let names = response[part].as_object().into_iter().flatten();
+                    described.extend(names.map(|(name, _)| format!("{path} {status} {name}")));
+                }
+            }
+        }
+        described.retain(|row| !self.answered.contains(row));
         described
-            .filter(|row| !self.answered.contains(row))
+    }
+
+    /// Every path that is described.
+    fn paths(&self) -> impl Iterator<Item = &String> {
+        self.text["paths"].as_object().unwrap().keys()
+    }
+
+    /// Every path of the gateway's own listener with its method, in capitals.
+    pub(super) fn served(&self) -> Vec<(String, String)> {
+        let items = self.text["paths"].as_object().unwrap();
+        let served = items.iter().filter(|(_, item)| item["servers"].is_null());
+        served
+            .map(|(path, item)| {
+                let method = item.as_object().unwrap().keys().next().unwrap();
+                (path.clone(), method.to_uppercase())
+            })
             .collect()
     }
 
     /// Every alias with the path that it stands for.
     pub(super) fn aliases(&self) -> Vec<(String, String)> {
-        let paths = self.text["paths"].as_object().unwrap();
         let mut found = Vec::new();
-        for path in paths.keys() {
+        for path in self.paths() {
             let aliases = self.operation(path)["x-aliases"].as_array();
             for alias in aliases.into_iter().flatten() {
                 found.push((path.clone(), alias.as_str().unwrap().to_owned()));
@@ -120,14 +163,22 @@ impl Document {
         operations[0]
     }
 
+    /// What a reference is for, or the value itself.
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        let Some(reference) = value["$ref"].as_str() else {
+            return value;
+        };
+        let named = self.text.pointer(reference.trim_start_matches('#'));
+        named.expect("what is referred to is there")
+    }
+
     /// Holds a value against a schema.
     fn fits(&self, schema: &Value, value: &Value) -> Result<(), String> {
         for (keyword, wanted) in schema.as_object().unwrap() {
             let fits = match keyword.as_str() {
                 "$ref" => {
-                    let pointer = wanted.as_str().unwrap().trim_start_matches('#');
-                    let named = self.text.pointer(pointer);
-                    self.fits(named.expect("the schema is there"), value)?;
+                    assert!(wanted.is_string());
+                    self.fits(self.resolve(schema), value)?;
                     true
                 }
                 "anyOf" => {

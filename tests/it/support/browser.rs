@@ -54,14 +54,23 @@ impl Browser {
 
     /// What Dify's page sends for a decision.
     pub(crate) fn posts(&self, path: &str, user_code: &str) -> RequestBuilder {
+        self.sends("POST", path)
+            .json(&json!({"user_code": user_code}))
+    }
+
+    /// What the gateway's page asks about a code.
+    pub(crate) fn asks_about(&self, user_code: &str) -> RequestBuilder {
+        self.sends("GET", &format!("{DEVICE}/request?user_code={user_code}"))
+    }
+
+    fn sends(&self, method: &str, path: &str) -> RequestBuilder {
         let cookies = format!(
             "locale=en-US; access_token={}; csrf_token={}",
             self.access, self.csrf
         );
-        request("POST", path)
+        request(method, path)
             .header("Cookie", &cookies)
             .header("X-CSRF-Token", &self.csrf)
-            .json(&json!({"user_code": user_code}))
     }
 
     /// Approves a login.
