@@ -102,11 +102,20 @@ def check(difygate, chart, values):
     return len(manifests), found
 
 
+def speaks(chart, config):
+    """What the Service says that the gateway speaks."""
+    service = next(m for m in render(chart, {"config": config}) if m["kind"] == "Service")
+    return service["spec"]["ports"][0]["appProtocol"]
+
+
 def main(difygate):
     failed, passed = 0, 0
     with helm.Chart.load(str(CHART)) as chart:
         outcomes = [(name, *check(difygate, chart, values)) for name, values in cases()]
         outcomes += [(name, 0, found) for name, found in rejects(chart)]
+        tls = '[server.tls]\ncert = "/run/secrets/tls/tls.crt"\nkey = "/run/secrets/tls/tls.key"'
+        said = [speaks(chart, config) for config in ("[server]", tls)]
+        assert said == ["http", "https"], said
     for name, manifests, found in outcomes:
         print(f"{name}: {manifests} manifests" if manifests else f"{name}: refused", "FAILED" if found else "ok")
         for problem in found:

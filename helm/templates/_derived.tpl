@@ -33,6 +33,12 @@
 {{- include "difygate.portOf" (list "server.listen" $first) -}}
 {{- end }}
 
+{{/* What the gateway speaks on server.listen. */}}
+{{- define "difygate.scheme" -}}
+{{- $server := (include "difygate.toml" . | fromJson).server | default dict -}}
+{{- ternary "https" "http" (hasKey ($server.tls | default dict) "cert") -}}
+{{- end }}
+
 {{- define "difygate.adminPort" -}}
 {{- include "difygate.portOf" (list "admin.listen" (include "difygate.adminListen" .)) -}}
 {{- end }}
