@@ -13,7 +13,7 @@ test: ## Run every test; starts a private Postgres and Redis by itself
 
 screenshots: ## Take a picture of every view of the page at /device, in target/screenshots
 	@.ci/setup test
-	DIFYGATE_SCREENSHOTS=target/screenshots cargo test --locked --test it device_page::views
+	DIFYGATE_SCREENSHOTS=target/screenshots cargo test --locked --test it device_page::
 
 check: ## What CI checks: format, lints, docs, benches, tests
 	@.ci/run
