@@ -286,10 +286,12 @@ impl App {
         };
         let _ = tokio::time::timeout(FIRST_CONTACT, first_contact).await;
         if let Some((postgres, redis)) = self.stores.links.clone() {
+            let observer = Arc::clone(&self.gateway.checker) as Arc<dyn CacheObserver>;
+            // Followed or not: another connection may be to a server with an older state.
+            redis.report_to(Arc::clone(&observer));
             tasks.spawn(postgres.keep_probing());
             tasks.spawn(Arc::clone(&redis).keep_up());
             if let Some(replica) = self.follow_as {
-                let observer = Arc::clone(&self.gateway.checker) as Arc<dyn CacheObserver>;
                 let clock = Arc::clone(&self.gateway.clock);
                 let tracking = Tracking::new(redis, observer, clock, replica);
                 tasks.spawn(tracking.keep_following());

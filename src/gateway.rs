@@ -198,7 +198,11 @@ impl Gateway {
         match (error.esource(), error.etype()) {
             (
                 ErrorSource::Downstream,
-                ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+                ErrorType::WriteError
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed
+                // A stream that the client has reset.
+                | ErrorType::H2Error,
             ) => None,
             (ErrorSource::Downstream, _) => Some(Rejection::Malformed(Malformed::Body)),
             (

@@ -6,7 +6,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use crate::{
-    check::{TokenChecker, entry::Subject},
+    check::{
+        TokenChecker,
+        entry::{ACCOUNT_ISSUER, Subject},
+    },
     clock::{Clock, Timestamp},
     entropy::Entropy,
     store::{NewToken, Session, SessionOwner, SessionStore, StoreError},
@@ -101,6 +104,8 @@ impl Mint {
         let fits = |text: &str| text.chars().count() <= MAX_SUBJECT;
         if subject.kind() != kind
             || subject.issuer().trim().is_empty()
+            // It would take the row of that person's own device.
+            || (kind == TokenKind::ExternalSso && subject.issuer() == ACCOUNT_ISSUER)
             || !fits(subject.email())
             || !fits(subject.issuer())
         {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The issuer that stands for "a Dify account".
-const ACCOUNT_ISSUER: &str = "dify:account";
+pub const ACCOUNT_ISSUER: &str = "dify:account";
 
 /// The value that says "refused".
 pub const REFUSED: &[u8] = b"invalid";

@@ -77,9 +77,10 @@ impl LocalCache {
         instant: Monotonic,
         still_true: impl FnOnce() -> bool,
     ) {
-        self.refused.remove(&hash);
-        self.live
-            .insert(hash, entry, |entry| entry.deadline() > instant, still_true);
+        let fresh = |entry: &Arc<Entry>| entry.deadline() > instant;
+        if self.live.insert(hash, entry, fresh, still_true) {
+            self.refused.remove(&hash);
+        }
     }
 
     /// Keeps a refusal until `deadline` if `still_true`; the token is no longer live either way.
@@ -91,7 +92,8 @@ impl LocalCache {
         still_true: impl FnOnce() -> bool,
     ) {
         self.live.remove(&hash);
-        self.refused
+        let _ = self
+            .refused
             .insert(hash, deadline, |deadline| *deadline > instant, still_true);
     }
 
@@ -154,23 +156,24 @@ impl<V> Bounded<V> {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// Returns whether the value was kept.
     fn insert(
         &self,
         hash: TokenHash,
         value: V,
         fresh: impl Fn(&V) -> bool,
         still_true: impl FnOnce() -> bool,
-    ) {
+    ) -> bool {
         if self.len() >= self.capacity && !self.map.contains_key(&hash) {
             self.make_room(fresh);
             if self.len() >= self.capacity {
                 // Somebody else is making room, or all is taken: not caching is always safe.
-                return;
+                return false;
             }
         }
         let place = self.map.entry(hash);
         if !still_true() {
-            return;
+            return false;
         }
         match place {
             MapEntry::Occupied(mut place) => {
@@ -181,6 +184,7 @@ impl<V> Bounded<V> {
                 self.len.fetch_add(1, Ordering::Relaxed);
             }
         }
+        true
     }
 
     fn remove(&self, hash: &TokenHash) {
@@ -271,6 +275,14 @@ mod tests {
         cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Live(_)));
         assert_eq!(cache.len(), (1, 0));
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_a_refusal_alone() {
+        let cache = LocalCache::new(10);
+        cache.insert_refused(hash(1), at(5), at(0), || true);
+        cache.insert_live(hash(1), entry(at(5)), at(0), || false);
+        assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Refused));
     }
 
     #[test]

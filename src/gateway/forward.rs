@@ -99,7 +99,8 @@ impl Gateway {
             .headers
             .get_all(FORWARDED_FOR)
             .iter()
-            .filter_map(|value| value.to_str().ok())
+            // What is no text is no address either, and ends the walk where it stands.
+            .map(|value| value.to_str().unwrap_or_default())
             .collect();
         Some(
             self.trusted_proxies

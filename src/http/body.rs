@@ -1,6 +1,7 @@
 //! Bodies of local endpoints: JSON, or a form where OAuth says so. Small, and read once.
 
 use http::{HeaderMap, header};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Most bytes of a local endpoint's body; a login needs a few hundred.
@@ -91,8 +92,11 @@ impl Members {
             ));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(members)) => Ok(Self(members)),
-            Ok(_) => Err(Fault::new(
+            Ok(Document::Object { twice: true, .. }) => {
+                Err(Fault::new("", "duplicate", "a member comes more than once"))
+            }
+            Ok(Document::Object { members, .. }) => Ok(Self(members)),
+            Ok(Document::Other) => Err(Fault::new(
                 "",
                 "type_error",
                 "the body must be a JSON object",
@@ -166,6 +170,67 @@ fn depth(body: &[u8]) -> usize {
         }
     }
     deepest
+}
+
+/// A JSON body. Of two members with one name it would be a guess which one is meant, and others
+/// guess otherwise (RFC 8259 section 4).
+enum Document {
+    Object {
+        members: Map<String, Value>,
+        twice: bool,
+    },
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyValue;
+        impl<'de> Visitor<'de> for AnyValue {
+            type Value = Document;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a JSON value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+                let (mut members, mut twice) = (Map::new(), false);
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    twice |= members.insert(name, value).is_some();
+                }
+                Ok(Document::Object { members, twice })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Document, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Document::Other)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Document, E> {
+                Ok(Document::Other)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Document, E> {
+                Ok(Document::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Document, E> {
+                Ok(Document::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Document, E> {
+                Ok(Document::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Document, E> {
+                Ok(Document::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Document, E> {
+                Ok(Document::Other)
+            }
+        }
+        deserializer.deserialize_any(AnyValue)
+    }
 }
 
 #[cfg(test)]

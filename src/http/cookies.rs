@@ -7,16 +7,21 @@ use http::{HeaderMap, header};
 /// Returns the value of the cookie `name`; `None` when there is none, or more than one: which of
 /// them is meant would be a guess.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    // By bytes: others put any into cookies of theirs, which must not hide the one that is meant.
     let mut found = headers
         .get_all(header::COOKIE)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(key, _)| key.trim() == name)
-        .map(|(_, value)| unquote(value.trim()));
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| {
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            let (key, value) = pair.split_at(at);
+            (key.trim_ascii() == name.as_bytes()).then(|| value[1..].trim_ascii())
+        });
     let first = found.next()?;
-    found.next().is_none().then_some(first)
+    if found.next().is_some() {
+        return None;
+    }
+    std::str::from_utf8(first).ok().map(unquote)
 }
 
 /// A cookie that the gateway sets: for itself alone, out of scripts' reach, and not sent along by
@@ -78,6 +83,25 @@ mod tests {
         assert_eq!(read(&["b=\"q\""], "b").as_deref(), Some("q"));
         assert_eq!(read(&["ab=1; B=2"], "b"), None);
         assert_eq!(read(&[], "b"), None);
+    }
+
+    #[test]
+    fn bytes_in_cookies_of_others_hide_none() {
+        let mut headers = HeaderMap::new();
+        let line = http::HeaderValue::from_bytes("name=张三; b=2".as_bytes()).unwrap();
+        headers.append(header::COOKIE, line);
+        assert_eq!(cookie(&headers, "b"), Some("2"));
+        let twice = http::HeaderValue::from_bytes("x=é; b=3".as_bytes()).unwrap();
+        headers.append(header::COOKIE, twice);
+        assert_eq!(
+            cookie(&headers, "b"),
+            None,
+            "two are none, wherever they stand"
+        );
+        // White space beyond ASCII is part of a name.
+        let line = http::HeaderValue::from_bytes("\u{2000}c=1".as_bytes()).unwrap();
+        headers.append(header::COOKIE, line);
+        assert_eq!(cookie(&headers, "c"), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{Envelope, Readable};
+use crate::check::entry::ACCOUNT_ISSUER;
 
 /// Life of a state: as long as the login that it is about.
 const STATE_LIFE: Duration = Duration::from_secs(900);
@@ -124,9 +125,12 @@ fn is_email(text: &str) -> bool {
             .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
 }
 
-/// 1 to 255 characters; one that is blank would be nobody.
+/// 1 to 255 characters; one that is blank would be nobody, and Dify's own is no provider's.
 fn is_issuer(text: &str) -> bool {
-    has_length(text, 255) && !text.trim().is_empty() && !text.contains(char::is_control)
+    has_length(text, 255)
+        && !text.trim().is_empty()
+        && text != ACCOUNT_ISSUER
+        && !text.contains(char::is_control)
 }
 
 /// 1 to `most` characters.

@@ -72,7 +72,7 @@ pub struct InvalidTarget(String);
 /// A bounded pool of connections, every use of which has a deadline.
 ///
 /// It is a circuit breaker as well, where [`PostgresLink::keep_probing`] runs: once a probe has
-/// failed no statement is tried until another succeeds. A statement that finds nobody, or nobody
+/// failed, or two in a row came too late, no statement is tried until another succeeds. A statement that finds nobody, or nobody
 /// in time, calls for the next probe at once.
 pub struct PostgresLink {
     pool: Pool,
@@ -82,6 +82,8 @@ pub struct PostgresLink {
     probed: AtomicBool,
     /// Notified when the next probe should not wait.
     suspect: Notify,
+    /// Whether the last probe came too late.
+    missed: AtomicBool,
 }
 
 impl PostgresLink {
@@ -129,13 +131,22 @@ impl PostgresLink {
             health,
             probed: AtomicBool::new(false),
             suspect: Notify::new(),
+            missed: AtomicBool::new(false),
         }))
     }
 
     /// Asks once for a sign of life; the outcome is in the dependency's health.
     pub async fn probe(&self) {
         match self.ping().await {
-            Ok(()) => self.health.up(),
+            Ok(()) => {
+                self.missed.store(false, Ordering::Relaxed);
+                self.health.up();
+            }
+            // One that comes too late may be a moment of starvation, here or there: the next one,
+            // at once, decides.
+            Err(StoreError::TimedOut { .. }) if !self.missed.swap(true, Ordering::Relaxed) => {
+                self.suspect.notify_one();
+            }
             Err(error) => self.health.down(&error),
         }
     }

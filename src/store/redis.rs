@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{RedisError, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{CacheObserver, StoreError};
@@ -100,7 +100,7 @@ impl RedisLink {
     }
 
     /// Has `observer` told before another connection is used. Only the first call counts.
-    fn report_to(&self, observer: Arc<dyn CacheObserver>) {
+    pub fn report_to(&self, observer: Arc<dyn CacheObserver>) {
         let _ = self.observer.set(observer);
     }
 
@@ -230,7 +230,14 @@ impl RedisLink {
     {
         match timeout(self.timeout, command(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(classify(error)),
+            Ok(Err(error)) => {
+                if self.endpoint.is_single() && is_demoted(&error) {
+                    // It answers pings all the same: only a new connection finds its successor.
+                    self.replace(None);
+                    self.suspect.notify_one();
+                }
+                Err(classify(error))
+            }
             Err(_) => Err(StoreError::TimedOut { store: STORE }),
         }
     }
@@ -322,10 +329,21 @@ fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Tells whether the server that answered is no master any more.
+fn is_demoted(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
+
 fn classify(error: RedisError) -> StoreError {
     if error.is_timeout() {
         StoreError::TimedOut { store: STORE }
-    } else if error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
+    } else if is_demoted(&error)
+        || error.is_io_error()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error()
     {
         StoreError::Unreachable {
             store: STORE,

@@ -54,10 +54,13 @@ const kept = {
 // some read the address, some this entry, which outlives a visit to another sign-in provider.
 const RETURN_KEY = "dify_post_login_redirect";
 
+// The page's one address. What stands in the address bar may be spelt otherwise, as `//device`.
+const PAGE = "/device";
+
 function signInAddress() {
-  const entry = JSON.stringify({ target: location.pathname, ts: Date.now() });
+  const entry = JSON.stringify({ target: PAGE, ts: Date.now() });
   storage(() => sessionStorage.setItem(RETURN_KEY, entry));
-  return `/signin?redirect_url=${encodeURIComponent(location.pathname)}`;
+  return `/signin?redirect_url=${encodeURIComponent(PAGE)}`;
 }
 
 // Back here, the entry has done its work; it must not send somebody here the next time.

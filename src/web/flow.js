@@ -6,6 +6,11 @@ let pending = null;
 // Ends a login that nobody has decided when its time is over.
 let deadline;
 
+// For so long, in milliseconds, after it appears or the window comes to the front, Approve takes no
+// click: it was meant for what was there before, as somebody may have arranged.
+const SETTLING = 700;
+let settling;
+
 // Counts journeys: what an earlier one still finds out no longer matters.
 let journey = 0;
 
@@ -50,6 +55,14 @@ function offer(decision, login, notice) {
   clearTimeout(deadline);
   deadline = setTimeout(() => pending === decision && end("expired"), login.expires_in_remaining * 1000);
   showApprove(decision.code, decision.person, login, notice);
+  letSettle();
+}
+
+function letSettle() {
+  const { dataset } = find("#approve");
+  dataset.settling = "";
+  clearTimeout(settling);
+  settling = setTimeout(() => delete dataset.settling, SETTLING);
 }
 
 async function approve() {
@@ -134,7 +147,7 @@ function start() {
   forgetReturn();
   const query = new URLSearchParams(location.search);
   // Read once, then gone from the address bar, the history and whatever is told the address.
-  history.replaceState({ step: "enter" }, "", location.pathname);
+  history.replaceState({ step: "enter" }, "", PAGE);
   if (query.has("sso_verified")) return proceedWithGrant();
   if (query.has("sso_error")) {
     return end(query.get("sso_error") === "email_belongs_to_dify_account" ? "belongs" : "sso");
@@ -162,7 +175,9 @@ find("#enter").addEventListener("submit", (event) => {
 const press = (id, message, action) =>
   find(id).addEventListener("click", (event) => during(event.currentTarget, message, action));
 
-press("#approve", "approve.approving", approve);
+find("#approve").addEventListener("click", ({ currentTarget }) => {
+  if (!("settling" in currentTarget.dataset)) return during(currentTarget, "approve.approving", approve);
+});
 press("#cancel", "approve.cancelling", cancel);
 press("#to-account", "choose.busy", () => leaveFor(signInAddress()));
 press("#to-sso", "choose.busy", async () => {
@@ -195,6 +210,9 @@ addEventListener("popstate", ({ state }) => {
   else enter(kept.code);
 });
 addEventListener("pageshow", ({ persisted }) => persisted && resume());
+
+addEventListener("focus", letSettle);
+document.addEventListener("visibilitychange", letSettle);
 
 // "A minute ago" becomes two.
 setInterval(() => currentView().dataset.view === "approve" && write(), 15_000);

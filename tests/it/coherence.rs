@@ -262,6 +262,15 @@ async fn a_silent_partition_ends_what_cannot_be_vouched_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_from_before_a_reconnect_is_checked_before_it_is_believed() {
+    checks_what_is_older_than_its_connection("tracking").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_where_changes_are_not_followed_as_well() {
+    checks_what_is_older_than_its_connection("ttl").await;
+}
+
+async fn checks_what_is_older_than_its_connection(coherence: &str) {
     let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
     let redis = RedisSpace::create().await;
     let relay = Relay::to(redis.addr()).await;
@@ -269,9 +278,12 @@ async fn an_entry_from_before_a_reconnect_is_checked_before_it_is_believed() {
     let gateway = replica(&upstream, &database, &redis)
         .redis_addr(relay.local_addr(), redis.prefix())
         .set("token_cache.untracked_ttl", "\"1s\"")
+        .set("token_cache.coherence", &format!("\"{coherence}\""))
         .start()
         .await;
-    follows(&gateway).await;
+    if coherence == "tracking" {
+        follows(&gateway).await;
+    }
     has_at_hand(&gateway, &token).await;
     let key = format!("auth:token:{}", token.hash);
     let entry = redis.get(&key).await.unwrap();
@@ -281,11 +293,65 @@ async fn an_entry_from_before_a_reconnect_is_checked_before_it_is_believed() {
     relay.cut();
     database.revoke(token.id).await;
     redis.set_ex(&key, &entry, 50).await;
+    assert_eventually!(!redis_is_up(&gateway).await, "the cut is noticed");
     relay.restore();
-    follows(&gateway).await;
+    assert_eventually!(redis_is_up(&gateway).await, "connected anew");
 
     assert_eventually!(status(&gateway, &token).await == 401, "Postgres decides");
     assert_eq!(redis.get(&key).await.as_deref(), Some("invalid"));
+}
+
+async fn redis_is_up(gateway: &Gateway) -> bool {
+    let up = "difygate_dependency_up{dependency=\"redis\"}";
+    gateway.metric(up).await == 1.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_no_master_any_more_is_left() {
+    let server = DedicatedRedis::start().await;
+    let replicas = Replicas::on(server.space().clone()).await;
+    let gateway = &replicas.gateways[0];
+    let mut connection = replicas.redis.connection().await;
+    let replica_of = |master: [&'static str; 2]| {
+        let mut command = cmd("REPLICAOF");
+        command.arg(&master);
+        command
+    };
+
+    // Demoted without its connections being closed: pings are answered as before.
+    let () = replica_of(["127.0.0.1", "1"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+
+    let reconnected = "difygate_token_cache_flushes_total{reason=\"reconnected\"}";
+    let lost = "difygate_token_cache_flushes_total{reason=\"lost\"}";
+    assert_eventually!(
+        gateway.metric(reconnected).await + gateway.metric(lost).await >= 1.0,
+        "the demotion is noticed"
+    );
+    let mut list = cmd("CLIENT");
+    list.arg("LIST");
+    let before: String = list.query_async(&mut connection).await.unwrap();
+    // The connections for commands: the others speak RESP3.
+    let ids = |list: &str| -> Vec<String> {
+        let commands = list.lines().filter(|line| line.contains(" resp=2"));
+        let id = |line: &str| line.split(' ').next().map(str::to_owned);
+        commands.filter_map(id).collect()
+    };
+    assert!(!ids(&before).is_empty());
+    assert_eventually!(
+        {
+            let now: String = list.query_async(&mut connection).await.unwrap();
+            ids(&now).iter().any(|id| !ids(&before).contains(id))
+        },
+        "it is connected to anew, until there is a master"
+    );
+    let () = replica_of(["NO", "ONE"])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    follows(gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,6 @@ impl Tracking {
         clock: Arc<dyn Clock>,
         replica: uuid::Uuid,
     ) -> Self {
-        link.report_to(Arc::clone(&observer));
         Self {
             prefix: token_cache::prefix(&link).into(),
             own: format!("proof-of-{}", replica.simple()).into(),

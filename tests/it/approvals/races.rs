@@ -167,7 +167,7 @@ async fn a_process_that_dies_while_it_approves_loses_nothing() {
         .await;
     // Until the dead process's guard ends, a retry is told that an approval is under way.
     let early = browser.approves(&other, &login.user_code).await;
-    assert_eq!(early.json()["error"], "approve_in_progress");
+    assert_eq!(early.json()["error"], "approve_in_progress", "{early:?}");
     let guard = format!("device_code:{}:approving", login.device_code);
     let ttl = stage.redis.ttl(&guard).await;
     assert!((0..=10).contains(&ttl), "{ttl}");

@@ -84,7 +84,8 @@ impl Visit {
     pub(super) async fn sees(&self, view: &str) {
         let expression = format!(
             "document.querySelector('[data-view]:not([hidden])')?.dataset.view === '{view}' \
-             && document.querySelector('main').ariaBusy === 'false'"
+             && document.querySelector('main').ariaBusy === 'false' \
+             && !('settling' in document.querySelector('#approve').dataset)"
         );
         self.browser.waits_until(&expression).await;
     }

@@ -234,6 +234,9 @@ impl Chromium {
 
     /// Clicks the first element that a selector finds.
     pub(crate) async fn clicks(&self, selector: &str) {
+        // The page takes no approval in the first moment.
+        let settled = format!("!('settling' in document.querySelector({selector:?}).dataset)");
+        self.waits_until(&settled).await;
         let found = self.client.find(fantoccini::Locator::Css(selector)).await;
         let element = found.unwrap_or_else(|error| panic!("{selector}: {error}"));
         element.click().await.unwrap();
