@@ -267,6 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_comes_twice_is_refused_in_either_form() {
+        let twice = r#"{"user_code": "A", "user_code": "B"}"#;
+        let json = parse("application/json", twice, Accepts::Json);
+        assert_eq!(json.err(), Some("duplicate"));
+        let form = "application/x-www-form-urlencoded";
+        let form = parse(form, "a=1&a=2", Accepts::JsonOrForm);
+        assert_eq!(form.err(), Some("duplicate"));
+    }
+
+    #[test]
     fn other_types_are_as_good_as_no_body() {
         let form = "application/x-www-form-urlencoded";
         assert_eq!(parse(form, "a=b", Accepts::Json).err(), Some("missing"));

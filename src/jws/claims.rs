@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn an_issuer_is_somebody() {
         assert!(is_issuer("https://idp.example") && is_issuer(&"x".repeat(255)));
-        for issuer in ["", "  ", "a\nb", &"x".repeat(256)] {
+        for issuer in ["", "  ", "a\nb", "dify:account", &"x".repeat(256)] {
             assert!(!is_issuer(issuer), "{issuer:?}");
         }
     }

@@ -92,6 +92,11 @@ async fn an_address_is_believed_from_trusted_proxies_alone() {
     trusted.refuses(&from("2001:db8:1:2::1"), 200).await;
     trusted.refuses(&from("2001:db8:1:2:ffff::9"), 429).await;
     trusted.refuses(&from("2001:db8:1:3::1"), 200).await;
+    // What is no text is no address: what stands before it was the client's to write.
+    let hidden = from("9.9.9.9").header("X-Forwarded-For", "é");
+    trusted.refuses(&hidden, 200).await;
+    assert!(trusted.redis.ttl("rl:lookup:ip:9.9.9.9").await < 0);
+    assert!(trusted.redis.ttl("rl:lookup:ip:127.0.0.1").await > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,22 @@ async fn two_clicks_approve_and_the_device_has_its_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_click_that_was_meant_for_another_window_approves_nothing() {
+    let visit = Visit::begin().await;
+    let login = visit.is_asked().await;
+
+    // The window comes to the front under somebody's second click.
+    let clicked = "dispatchEvent(new Event('focus')); \
+                   document.querySelector('#approve').click(); \
+                   return document.querySelector('main').ariaBusy";
+    assert_eq!(visit.browser.eval(clicked).await, "false");
+    is_decided(&visit, &login, "pending").await;
+
+    visit.browser.clicks("#approve").await;
+    visit.sees_outcome("done").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_denies() {
     let visit = Visit::begin().await;
     let login = visit.is_asked().await;
