@@ -1,6 +1,6 @@
 //! The admin listener: `/livez`, `/readyz` and `/metrics`, away from the public port.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -33,7 +33,7 @@ struct Readyz {
 
 impl Admin {
     /// Serves for ever. The listener outlives the drain, so that `/readyz` can tell of it.
-    pub async fn serve(self, listener: TcpListener) {
+    pub async fn serve(self, listener: Arc<TcpListener>) {
         loop {
             let socket = match listener.accept().await {
                 Ok((socket, _)) => socket,
@@ -118,6 +118,19 @@ impl Admin {
 /// The operating system's.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
+}
+
+/// Takes over what another process has bound.
+///
+/// # Errors
+///
+/// When it is not a TCP socket.
+pub fn inherit(socket: OwnedFd) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(socket);
+    // Tells the family apart, too.
+    listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

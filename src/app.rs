@@ -1,48 +1,39 @@
 //! The composition root: the only place that knows every concrete type.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use pingora::{
-    apps::{HttpServerApp as _, HttpServerOptions},
-    protocols::http::v2::server::H2Options,
-    proxy::http_proxy,
-    server::configuration::ServerConf,
-};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
-use tokio_util::task::TaskTracker;
+use pingora::{protocols::http::v2::server::H2Options, server::configuration::ServerConf};
 use uuid::Uuid;
 
 use crate::{
     activity::Activity,
-    admin::{self, Admin},
+    admin::Admin,
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
-    config::{Coherence, Config, Problem},
+    config::{Coherence, Config, ListenAddress, Problem},
     entropy::{Entropy, OsEntropy},
     gateway::{self, Backends, Gateway, Heads, RequestIds, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
     licence::Licence,
-    listener::{Front, Listener, Room, Tls},
+    listener::{Front, Room, Tls},
     metrics::Metrics,
-    retention,
     route::{RouteTable, Surface},
-    store::{CacheObserver, redis::Tracking},
 };
 
 mod enterprise;
 mod live;
 mod local;
+mod run;
+mod sockets;
 mod stores;
 
 use enterprise::Enterprise;
 pub use live::Live;
+pub use run::{Running, Stop};
+pub use sockets::Sockets;
 pub use stores::{StoreSet, Stores};
-
-/// How long a start waits for each store's first connection. A store that is away delays the
-/// start by this much and then is reported like at any other time.
-const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,19 +47,26 @@ pub enum StartError {
         /// The key that names the address.
         key: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// The sockets of the running process could not be taken over; it goes on.
+    #[error("cannot take over at {} (server.upgrade_socket): {error}", .path.display())]
+    Upgrade {
+        /// Where it was waited for.
+        path: PathBuf,
         /// What the operating system said.
         error: io::Error,
     },
 }
 
-/// A gateway that is bound and wired, but accepts nothing yet.
+/// A gateway that is wired, but neither runs nor accepts anything yet.
 #[derive(Debug)]
 pub struct App {
     gateway: Gateway,
-    listeners: Vec<Listener>,
     front: Arc<Front>,
-    admin: (Admin, TcpListener),
+    admin: Admin,
     stores: StoreSet,
     health: Arc<Health>,
     live: Live,
@@ -84,12 +82,12 @@ pub struct App {
 }
 
 impl App {
-    /// Binds and wires everything that `config` asks for.
+    /// Wires everything that `config` asks for.
     ///
     /// # Errors
     ///
     /// [`StartError`]; nothing is left running.
-    pub async fn build(
+    pub fn build(
         config: &Config,
         clock: Arc<dyn Clock>,
         health: Arc<Health>,
@@ -139,7 +137,6 @@ impl App {
             enterprise,
         );
         let backends = backends(config, &health)?;
-        let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         Ok(Self {
@@ -171,14 +168,10 @@ impl App {
                 metrics: Arc::clone(&metrics),
                 request_ids,
             },
-            listeners,
-            admin: (
-                Admin {
-                    health: Arc::clone(&health),
-                    metrics,
-                },
-                admin,
-            ),
+            admin: Admin {
+                health: Arc::clone(&health),
+                metrics,
+            },
             stores,
             health,
             live,
@@ -195,121 +188,9 @@ impl App {
         })
     }
 
-    /// Returns the bound public addresses.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
-    }
-
     /// Returns what can be changed while it runs.
     pub fn live(&self) -> Live {
         self.live.clone()
-    }
-
-    /// Returns the bound admin address.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.1.local_addr().ok()
-    }
-
-    /// Serves until `stop` completes, then lets what is under way end, within
-    /// `server.shutdown_grace`.
-    ///
-    /// Returns whether everything had ended by then.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
-        let mut background = self.spawn_background().await;
-        let (admin, admin_listener) = self.admin;
-        if let Ok(address) = admin_listener.local_addr() {
-            tracing::info!(listener = "admin", %address, "listening");
-        }
-        background.spawn(admin.serve(admin_listener));
-
-        let (shutdown, stopping) = watch::channel(false);
-        let connections = TaskTracker::new();
-        let activity = Arc::clone(&self.gateway.activity);
-        let mut proxy = http_proxy(&self.server, self.gateway);
-        proxy.h2_options = Some(self.http2);
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(self.front.patience);
-        proxy.server_options = Some(options);
-        let proxy = Arc::new(proxy);
-        for listener in self.listeners {
-            let address = listener.address();
-            tracing::info!(listener = "gateway", %address, "listening");
-            connections.spawn(listener.serve(
-                Arc::clone(&proxy),
-                Arc::clone(&self.front),
-                stopping.clone(),
-                connections.clone(),
-            ));
-        }
-
-        stop.await;
-        tracing::info!("stopping: no new connections, waiting for those under way");
-        self.health.drain();
-        shutdown.send_replace(true);
-        // Idle connections end now; the others with the response they are at.
-        proxy.http_cleanup().await;
-        connections.close();
-        let ended = tokio::time::timeout(self.grace, connections.wait())
-            .await
-            .is_ok();
-        if ended {
-            tracing::info!("stopped: every request has ended");
-        } else {
-            tracing::warn!(
-                cut = connections.len(),
-                "stopped: server.shutdown_grace is over, the rest was cut off"
-            );
-        }
-        activity.flush().await;
-        ended
-    }
-
-    /// Makes first contact with everything, then keeps it up.
-    async fn spawn_background(&self) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
-        let backends: Vec<_> = self.gateway.backends.all().cloned().collect();
-        let first_contact = async {
-            let mut contacts = JoinSet::new();
-            if let Some((postgres, redis)) = self.stores.links.clone() {
-                contacts.spawn(async move { postgres.probe().await });
-                contacts.spawn(async move { redis.connect().await });
-            }
-            for backend in backends.clone() {
-                contacts.spawn(async move {
-                    backend.refresh().await;
-                });
-            }
-            if let Some(licence) = self.licence.clone() {
-                contacts.spawn(async move { licence.poll().await });
-            }
-            contacts.join_all().await;
-        };
-        let _ = tokio::time::timeout(FIRST_CONTACT, first_contact).await;
-        if let Some((postgres, redis)) = self.stores.links.clone() {
-            let observer = Arc::clone(&self.gateway.checker) as Arc<dyn CacheObserver>;
-            // Followed or not: another connection may be to a server with an older state.
-            redis.report_to(Arc::clone(&observer));
-            tasks.spawn(postgres.keep_probing());
-            tasks.spawn(Arc::clone(&redis).keep_up());
-            if let Some(replica) = self.follow_as {
-                let clock = Arc::clone(&self.gateway.clock);
-                let tracking = Tracking::new(redis, observer, clock, replica);
-                tasks.spawn(tracking.keep_following());
-            }
-        }
-        if let Some(licence) = self.licence.clone() {
-            tasks.spawn(licence.keep_polling());
-        }
-        for backend in backends {
-            tasks.spawn(backend.keep_fresh());
-        }
-        tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
-        tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
-        if let Some(days) = self.prune {
-            let sessions = Arc::clone(&self.stores.stores.sessions);
-            tasks.spawn(retention::keep_pruning(sessions, days));
-        }
-        tasks
     }
 }
 
@@ -336,28 +217,6 @@ fn follow_as(config: &Config, entropy: &dyn Entropy) -> Option<Uuid> {
         }
         Coherence::Ttl => None,
     }
-}
-
-/// Binds every address that `config` names.
-async fn bind(config: &Config) -> Result<(Vec<Listener>, TcpListener), StartError> {
-    let mut listeners = Vec::with_capacity(config.server.listen.len());
-    for address in &config.server.listen {
-        let listener = Listener::bind(*address).await;
-        listeners.push(listener.map_err(|error| StartError::Bind {
-            key: "server.listen",
-            address: *address,
-            error,
-        })?);
-    }
-    let address = config.admin.listen;
-    let admin = admin::bind(address)
-        .await
-        .map_err(|error| StartError::Bind {
-            key: "admin.listen",
-            address,
-            error,
-        })?;
-    Ok((listeners, admin))
 }
 
 /// What a configuration is turned into before anything is bound.

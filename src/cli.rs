@@ -9,8 +9,9 @@ use clap_complete::Shell;
 const AFTER_HELP: &str = "\
 Exit codes: 0, 1 (failed), 2 (usage or invalid configuration).
 
-Signals: SIGTERM, SIGINT and SIGQUIT end `serve` as soon as its open requests have, or after \
-server.shutdown_grace.
+Signals: SIGTERM and SIGINT end `serve` as soon as its open requests have, or after \
+server.shutdown_grace. SIGHUP has it read its configuration again. SIGQUIT has it hand its listening \
+sockets to a process that was started with `serve --upgrade`, and end like that.
 
 Every key of the configuration, its default and its meaning are in config.toml.example; \
 DIFYGATE__SECTION__KEY in the environment overrides the file.";
@@ -28,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway.
-    Serve(ConfigFile),
+    Serve(Serve),
     /// Validate the configuration; every problem is printed at once.
     Check {
         /// The file to validate.
@@ -56,6 +57,18 @@ pub enum Command {
         /// The folder to write them to; it has to be there.
         folder: PathBuf,
     },
+}
+
+/// How to run the gateway.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// The file to run with.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Get ready, then take the listening sockets of the running gateway over, as soon as that one
+    /// is sent SIGQUIT. No client notices.
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 /// What to do with the database.

@@ -17,10 +17,10 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use crate::{
-    app::{self, App, StoreSet, Stores},
+    app::{self, App, Sockets, Stop, StoreSet, Stores},
     cli,
     clock::Clock,
-    config::{self, Environment},
+    config::{self, Environment, ListenAddress},
     entropy::{Entropy, OsEntropy},
     health::Health,
     store::{
@@ -83,16 +83,24 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
         windows: Arc::new(EmbeddedWindows::new(Arc::clone(&clock))),
     };
     let stores = StoreSet::embedded(stores, &health);
-    let app = App::build(&config, clock, health, stores)
+    let app = App::build(&config, clock, health, stores)?;
+    let sockets = Sockets::bind(&config)
         .await
         .context("use --listen and --admin-listen to name other addresses (port 0: any)")?;
-    let gateway = *app.addresses().first().context("one listener")?;
-    let mut guide = guide(gateway, app.admin_address(), &seeded);
+    let gateway = sockets.addresses().find_map(ListenAddress::tcp);
+    let gateway = gateway.context("one listener")?;
+    let mut guide = guide(gateway, sockets.admin_address(), &seeded);
     if options.enterprise {
         guide.push_str(&sso(gateway));
     }
     io::stdout().write_all(guide.as_bytes())?;
-    app.run(stop).await;
+    let running = app.start().await;
+    running
+        .serve(sockets, async |_| {
+            stop.await;
+            Stop::Asked
+        })
+        .await;
     Ok(())
 }
 

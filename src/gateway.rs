@@ -42,7 +42,7 @@ mod upstream;
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
 pub use http2::limits as http2_limits;
-pub use upstream::{Backend, Backends};
+pub use upstream::{Backend, Backends, reach};
 
 /// The gateway's settings that requests look at.
 #[derive(Clone, Debug)]

@@ -32,6 +32,7 @@ pub mod rate_limit;
 pub mod retention;
 pub mod route;
 pub mod secret;
+pub mod signals;
 pub mod sso;
 pub mod store;
 pub mod telemetry;

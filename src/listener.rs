@@ -4,22 +4,35 @@
 //! the stores' connections are driven by the threads that wait for them; shutdown ends with the
 //! last request instead of a fixed sleep; and a port of 0 works, with the real one in the log.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use pingora::apps::ServerApp;
-use tokio::{net::TcpListener, sync::watch};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod bound;
 mod connection;
+mod ending;
 mod http2;
 mod opening;
 mod proxy_protocol;
+mod socket;
 mod tls;
 mod transport;
+mod upgrade;
 
+use bound::{ListeningSocket, SocketFile};
 pub use connection::{Connection, HeadPolicy};
+pub use ending::Ending;
 pub use opening::{Front, Room};
 pub use tls::Tls;
+pub use upgrade::{Inherited, Predecessor, Successor, hand_over};
+
+use crate::config::ListenAddress;
 
 /// How long to hold still when the process has no file descriptors left: accepting would fail
 /// again at once.
@@ -28,33 +41,67 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// A bound socket that does not accept yet.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    socket: ListeningSocket,
+    asked: ListenAddress,
+    address: ListenAddress,
+    /// A Unix socket's.
+    file: Option<SocketFile>,
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes any free one.
+    /// Binds `address`; port 0 takes any free one. The file of a Unix socket gets the permission
+    /// bits `mode`.
     ///
     /// # Errors
     ///
     /// The operating system's, most often that the address is in use.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+    pub async fn bind(address: &ListenAddress, mode: u32) -> io::Result<Self> {
+        let socket = ListeningSocket::bind(address, mode).await?;
+        Self::new(socket, address)
+    }
+
+    /// Takes over what another process has bound for `address`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a listening socket of that family.
+    pub fn inherit(address: &ListenAddress, socket: OwnedFd) -> io::Result<Self> {
+        let socket = ListeningSocket::inherit(address, socket)?;
+        Self::new(socket, address)
+    }
+
+    fn new(socket: ListeningSocket, asked: &ListenAddress) -> io::Result<Self> {
+        Ok(Self {
+            address: socket.address(asked)?,
+            file: SocketFile::of(asked),
+            asked: asked.clone(),
+            socket,
+        })
     }
 
     /// Returns the address that was bound.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub const fn address(&self) -> &ListenAddress {
+        &self.address
     }
 
-    /// Serves until `shutdown` says so; connections go on in `connections`.
+    /// Returns the address that was asked for, which may have port 0.
+    pub const fn asked(&self) -> &ListenAddress {
+        &self.asked
+    }
+
+    /// Removes a Unix socket's file: nobody is to connect any more.
+    pub fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// Serves until `ending` says so; connections go on in `connections`.
     pub async fn serve<A>(
-        self,
+        self: Arc<Self>,
         app: Arc<A>,
         front: Arc<Front>,
-        mut shutdown: watch::Receiver<bool>,
+        ending: Ending,
         connections: TaskTracker,
     ) where
         A: ServerApp + Send + Sync + 'static,
@@ -62,27 +109,26 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = ending.accepting.cancelled() => return,
             };
             match accepted {
                 Ok((socket, peer)) => {
                     let (app, front) = (Arc::clone(&app), Arc::clone(&front));
                     // Who comes next waits in the kernel's queue until there is room for this one.
-                    let room = tokio::select! {
-                        room = front.room.enter() => room,
-                        _ = shutdown.wait_for(|stop| *stop) => return,
+                    let Some(room) = before(&ending.opening, front.room.enter()).await else {
+                        return;
                     };
-                    let mut shutdown = shutdown.clone();
+                    let ending = ending.clone();
                     connections.spawn(async move {
                         let _room = room;
-                        let opened = tokio::select! {
-                            opened = front.open(socket, peer) => opened,
-                            // It has not asked for anything yet.
-                            _ = shutdown.wait_for(|stop| *stop) => return,
+                        let opening = front.open(socket, peer);
+                        // It has not asked for anything yet.
+                        let Some(opened) = before(&ending.opening, opening).await else {
+                            return;
                         };
                         match opened {
                             Ok(stream) => {
-                                app.process_new(stream, &shutdown).await;
+                                app.process_new(stream, ending.reuse()).await;
                             }
                             Err(error) => {
                                 tracing::debug!(%error, %peer, "a connection ended before it began");
@@ -98,5 +144,20 @@ impl Listener {
                 }
             }
         }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Returns what `step` comes to, unless `end` comes first; of both at once, the step counts.
+async fn before<T>(end: &CancellationToken, step: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = step => Some(done),
+        () = end.cancelled() => None,
     }
 }

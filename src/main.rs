@@ -10,18 +10,17 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser as _;
 use difygate::{
-    app::{self, App, StartError, StoreSet},
-    cli::{Cli, Command, ConfigFile, Migrate},
+    app::{self, App, Sockets, StartError, Stop, StoreSet},
+    cli::{Cli, Command, ConfigFile, Migrate, Serve},
     clock::Clock,
     config::{self, Config, Environment, Invalid, Loaded},
     demo,
     health::Health,
-    maintenance, manual, preflight, telemetry,
+    maintenance, manual, preflight,
+    signals::{Signal, Signals},
+    telemetry,
 };
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::runtime::Runtime;
 
 /// pingora allocates many times for a request, which the C library's allocator takes longer for.
 #[global_allocator]
@@ -35,12 +34,15 @@ const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(file) => serve(&file),
+        Command::Serve(options) => serve(&options),
         Command::Check { config, connect } => check(&config, connect),
         Command::Migrate(options) => migrate(&options),
         Command::Prune(file) => job(&file, maintenance::prune),
         Command::Demo(options) => runtime(0).and_then(|runtime| {
-            runtime.block_on(async { demo::run(&options, stop_signal(|| {})).await })
+            runtime.block_on(async {
+                let signals = Signals::install()?;
+                demo::run(&options, stop_asked(signals)).await
+            })
         }),
         Command::Completions { shell } => {
             manual::completions(shell, &mut io::stdout()).map_err(Into::into)
@@ -64,7 +66,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(file: &ConfigFile) -> anyhow::Result<()> {
+fn serve(options: &Serve) -> anyhow::Result<()> {
+    let file = &options.config;
     let Loaded {
         config,
         warnings,
@@ -80,10 +83,11 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
         tracing::warn!(key, "this key is set, but not yet in force in this release");
     }
     runtime(config.server.threads.get())?.block_on(async {
+        let mut signals = Signals::install().context("no signal handler could be installed")?;
         let clock = app::system_clock();
         let health = Health::new(&clock);
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
-        let app = App::build(&config, clock, health, stores).await?;
+        let app = App::build(&config, clock, health, stores)?;
         let live = app.live();
         let reload = || {
             let reloaded = load(file).and_then(|loaded| {
@@ -94,9 +98,53 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
                 tracing::error!(error = format!("{error:#}"), "SIGHUP: nothing has changed");
             }
         };
-        app.run(stop_signal(reload)).await;
+        let (running, sockets) = if options.upgrade {
+            // Everything that takes time comes first: the running gateway serves meanwhile.
+            let running = app.start().await;
+            let taken = tokio::select! {
+                taken = Sockets::take_over(&config) => taken?,
+                () = until_stop(&mut signals, &reload) => return Ok(()),
+            };
+            (running, taken)
+        } else {
+            let sockets = Sockets::bind(&config).await?;
+            (app.start().await, sockets)
+        };
+        running
+            .serve(sockets, async |sockets| {
+                loop {
+                    match signals.next().await {
+                        Signal::Stop => return Stop::Asked,
+                        Signal::Reload => reload(),
+                        Signal::HandOver => {
+                            let path = &config.server.upgrade_socket;
+                            match sockets.hand_over(path).await {
+                                Ok(()) => return Stop::HandedOver,
+                                Err(error) => tracing::error!(
+                                    %error,
+                                    socket = %path.display(),
+                                    "SIGQUIT: no process started with --upgrade took over; \
+                                     this one goes on"
+                                ),
+                            }
+                        }
+                    }
+                }
+            })
+            .await;
         Ok(())
     })
+}
+
+/// Completes when the process is asked to stop before it has any sockets.
+async fn until_stop(signals: &mut Signals, reload: &impl Fn()) {
+    loop {
+        match signals.next().await {
+            Signal::Stop => return,
+            Signal::Reload => reload(),
+            Signal::HandOver => tracing::warn!("SIGQUIT: this process has nothing to hand over"),
+        }
+    }
 }
 
 fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
@@ -184,32 +232,8 @@ fn runtime(threads: usize) -> anyhow::Result<Runtime> {
         .context("no runtime could be started")
 }
 
-/// Completes when the process is asked to stop; `reload` runs when it is asked to read its
-/// configuration again.
-///
-/// The handlers are in place when this returns, before anything listens: until then a SIGHUP
-/// would end the process.
-fn stop_signal(reload: impl Fn()) -> impl Future<Output = ()> {
-    let handlers = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::quit()),
-        signal(SignalKind::hangup()),
-    );
-    async move {
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut quit), Ok(mut hang_up)) = handlers else {
-            tracing::error!(
-                "no signal handler could be installed; only SIGKILL stops this process"
-            );
-            return std::future::pending().await;
-        };
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = quit.recv() => return,
-                _ = hang_up.recv() => reload(),
-            }
-        }
-    }
+/// Completes when the process is asked to stop; without a configuration file there is nothing to
+/// read again, and without `serve --upgrade` nobody to hand anything to.
+async fn stop_asked(mut signals: Signals) {
+    while signals.next().await != Signal::Stop {}
 }

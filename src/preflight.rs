@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Endpoint, Problem},
     device::{DeviceCode, UserCode},
     entropy::{Entropy as _, OsEntropy},
+    gateway,
     health::{Chain, Health},
     rate_limit::WindowKey,
     store::{
@@ -131,12 +132,12 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
 }
 
 async fn try_upstream(key: &str, endpoint: &Endpoint, config: &Config) -> Vec<Problem> {
-    let settings = endpoint.tls.then(|| config.upstream.tls.config());
+    let settings = endpoint.tls().then(|| config.upstream.tls.config());
     let settings = match settings.transpose() {
         Ok(settings) => settings.map(Arc::new),
         Err(error) => return vec![unreachable(key, &error)],
     };
-    let reaching = tls::reach(&endpoint.host, endpoint.port, settings);
+    let reaching = gateway::reach(endpoint, settings);
     match timeout(config.upstream.connect_timeout, reaching).await {
         Ok(Ok(())) => Vec::new(),
         Ok(Err(error)) => vec![unreachable(key, &error)],

@@ -111,6 +111,8 @@ const fn unset(path: &'static str, in_force: InForce) -> Key {
 #[rustfmt::skip] // One row per key reads as the table it is.
 pub(crate) const KEYS: &[Key] = &[
     key("server.listen", "0.0.0.0:8080", Now),
+    key("server.socket_mode", "660", Now),
+    key("server.upgrade_socket", "/run/difygate/upgrade.sock", Now),
     unset("server.threads", Now), // Default: the CPUs of the machine.
     key("server.trusted_proxies", "", Now),
     key("server.proxy_protocol", "false", Now),

@@ -155,6 +155,14 @@ pub(crate) fn socket_addr(value: &Value) -> Parsed<SocketAddr> {
     })
 }
 
+/// Permission bits as `chmod` takes them, a string of three octal digits.
+pub(crate) fn mode(value: &Value) -> Parsed<u32> {
+    let octal = value.text().filter(|text| text.len() == 3);
+    octal
+        .and_then(|text| u32::from_str_radix(text, 8).ok())
+        .ok_or_else(|| Mismatch::showing(value, "three octal digits, \"660\""))
+}
+
 /// A CIDR block; a bare address is the block of that one address.
 pub(crate) fn network(value: &Value) -> Parsed<IpNet> {
     let network = value.text().and_then(|text| {

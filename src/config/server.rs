@@ -5,8 +5,9 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Durat
 use ipnet::IpNet;
 
 use super::Problem;
+use super::listen::{ListenAddress, NEED_PATH, listen_address, socket_path};
 use super::parse::{
-    Parsed, boolean, duration, integer, list, network, size, socket_addr, text, web_origin,
+    Parsed, boolean, duration, integer, list, mode, network, size, socket_addr, text, web_origin,
 };
 use super::reader::Reader;
 use super::value::{Mismatch, Value};
@@ -21,7 +22,11 @@ const MAX_CONNECTIONS: usize = 1_000_000;
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Addresses to listen on; at least one.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
+    /// Who may connect to those that are Unix sockets: permission bits, 0 to 0o777.
+    pub socket_mode: u32,
+    /// The Unix socket over which a process takes the listeners of another over.
+    pub upgrade_socket: PathBuf,
     /// Worker threads, 1 to 1024; default: the CPUs available to the process.
     pub threads: NonZeroUsize,
     /// Peers whose `X-Forwarded-*` are believed; default nobody, since anybody can send them.
@@ -103,6 +108,8 @@ impl ServerConfig {
         }
         Self {
             listen: reader.value("server.listen", listeners),
+            socket_mode: reader.value("server.socket_mode", mode),
+            upgrade_socket: reader.value("server.upgrade_socket", upgrade_socket),
             threads: reader
                 .optional("server.threads", integer(1..=MAX_THREADS))
                 .and_then(NonZeroUsize::new)
@@ -164,8 +171,8 @@ impl AdminConfig {
     }
 }
 
-fn listeners(value: &Value) -> Parsed<Vec<SocketAddr>> {
-    let listen = list(socket_addr)(value)?;
+fn listeners(value: &Value) -> Parsed<Vec<ListenAddress>> {
+    let listen = list(listen_address)(value)?;
     if listen.is_empty() {
         return Err(Mismatch::describing(
             "an empty list",
@@ -173,6 +180,18 @@ fn listeners(value: &Value) -> Parsed<Vec<SocketAddr>> {
         ));
     }
     Ok(listen)
+}
+
+fn upgrade_socket(value: &Value) -> Parsed<PathBuf> {
+    let path = text(value)?;
+    socket_path(&path).ok_or_else(|| {
+        let need = NEED_PATH.replacen(
+            "unix:/run/difygate/http.sock",
+            "/run/difygate/upgrade.sock",
+            1,
+        );
+        Mismatch::showing(value, need)
+    })
 }
 
 /// One thread per CPU; one alone where the platform will not tell.

@@ -2,7 +2,7 @@
 
 mod secrets;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn variables_carry_lists_booleans_numbers_and_nested_keys() {
         .server
         .listen
         .iter()
-        .map(SocketAddr::to_string)
+        .map(ToString::to_string)
         .collect();
     assert_eq!(listen, ["127.0.0.1:1", "[::1]:2"]);
     let trusted: Vec<String> = config

@@ -1,9 +1,10 @@
 //! `[upstream]`: where requests go.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use url::Host;
 
+use super::listen::{NEED_PATH, UNIX, socket_path};
 use super::parse::{Parsed, duration, http_url, integer};
 use super::reader::Reader;
 use super::tls;
@@ -32,37 +33,45 @@ pub struct UpstreamConfig {
 
 /// A server's address: what is left of a URL without path, user, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// Whether the URL was `https`.
-    pub tls: bool,
-    /// Host name or address; an IPv6 address without brackets.
-    pub host: String,
-    /// TCP port, the scheme's own where the URL names none.
-    pub port: u16,
+pub enum Endpoint {
+    /// A server of the network.
+    Tcp {
+        /// Whether the URL was `https`.
+        tls: bool,
+        /// Host name or address; an IPv6 address without brackets.
+        host: String,
+        /// TCP port, the scheme's own where the URL names none.
+        port: u16,
+    },
+    /// A Unix socket on this machine, in plain text.
+    Unix(PathBuf),
 }
 
 impl Endpoint {
-    /// Returns `host:port` for a `Host` header: brackets around IPv6, no default port.
-    pub fn authority(&self) -> String {
-        let default = if self.tls { 443 } else { 80 };
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == default {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+    /// Tells whether TLS is spoken.
+    pub const fn tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
     }
 }
 
-/// The URL again, without a trailing slash.
+/// The URL again, without a trailing slash and the scheme's own port.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority())
+        match self {
+            Self::Tcp { tls, host, port } => {
+                let (scheme, default) = if *tls { ("https", 443) } else { ("http", 80) };
+                if host.contains(':') {
+                    write!(f, "{scheme}://[{host}]")?;
+                } else {
+                    write!(f, "{scheme}://{host}")?;
+                }
+                if *port == default {
+                    return Ok(());
+                }
+                write!(f, ":{port}")
+            }
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
     }
 }
 
@@ -92,8 +101,12 @@ impl UpstreamConfig {
     }
 }
 
-/// Parses a URL that names a server and nothing on it.
+/// Parses a URL that names a server and nothing on it, or `unix:` and a path.
 pub(crate) fn endpoint(value: &Value) -> Parsed<Endpoint> {
+    if let Some(path) = value.text().and_then(|text| text.strip_prefix(UNIX)) {
+        let path = socket_path(path).ok_or_else(|| Mismatch::showing(value, NEED_PATH))?;
+        return Ok(Endpoint::Unix(path));
+    }
     let need = "an http:// or https:// URL of a server, without user, path or query";
     let url = http_url(value).map_err(|mismatch| Mismatch {
         need: need.to_owned(),
@@ -106,7 +119,7 @@ pub(crate) fn endpoint(value: &Value) -> Parsed<Endpoint> {
         None => return Err(Mismatch::showing(value, need)),
     };
     match url.port_or_known_default() {
-        Some(port) if port > 0 && matches!(url.path(), "" | "/") => Ok(Endpoint {
+        Some(port) if port > 0 && matches!(url.path(), "" | "/") => Ok(Endpoint::Tcp {
             tls: url.scheme() == "https",
             host,
             port,
@@ -125,18 +138,38 @@ mod tests {
 
     #[test]
     fn urls_lose_brackets_and_gain_ports() {
-        for (url, host, port, authority) in [
-            ("http://127.0.0.1:5001", "127.0.0.1", 5001, "127.0.0.1:5001"),
-            ("http://api_1/", "api_1", 80, "api_1"),
-            ("https://Dify.example", "dify.example", 443, "dify.example"),
-            ("https://[::1]:8443", "::1", 8443, "[::1]:8443"),
+        for (url, host, port, shown) in [
+            (
+                "http://127.0.0.1:5001",
+                "127.0.0.1",
+                5001,
+                "http://127.0.0.1:5001",
+            ),
+            ("http://api_1/", "api_1", 80, "http://api_1"),
+            (
+                "https://Dify.example",
+                "dify.example",
+                443,
+                "https://dify.example",
+            ),
+            ("https://[::1]:8443", "::1", 8443, "https://[::1]:8443"),
         ] {
             let endpoint = parse(url).unwrap();
 
-            assert_eq!((endpoint.host.as_str(), endpoint.port), (host, port));
-            assert_eq!(endpoint.authority(), authority);
-            assert_eq!(endpoint.tls, url.starts_with("https"));
+            assert_eq!(endpoint.to_string(), shown);
+            let tls = url.starts_with("https");
+            let host = host.to_owned();
+            assert_eq!(endpoint, Endpoint::Tcp { tls, host, port });
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path() {
+        let endpoint = parse("unix:/run/dify/api.sock").unwrap();
+
+        assert_eq!(endpoint, Endpoint::Unix("/run/dify/api.sock".into()));
+        assert!(!endpoint.tls());
+        assert_eq!(endpoint.to_string(), "unix:/run/dify/api.sock");
     }
 
     #[test]
@@ -149,6 +182,7 @@ mod tests {
             "http://host#x",
             "http://",
             "http://host:0",
+            "unix:api.sock",
         ] {
             assert!(parse(url).is_err(), "{url}");
         }

@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashMap,
+    io,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -17,7 +19,7 @@ use pingora::{
     utils::tls::WrappedX509,
 };
 use rustls::ClientConfig;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{net::UnixStream, sync::Notify, time::timeout};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{
@@ -56,7 +58,7 @@ impl Backend {
         settings: UpstreamConfig,
         health: Option<Arc<Dependency>>,
     ) -> Result<Arc<Self>, Unusable> {
-        let tls = endpoint.tls.then(|| settings.tls.config());
+        let tls = endpoint.tls().then(|| settings.tls.config());
         let backend = Self {
             endpoint,
             tls: tls.transpose()?.map(Arc::new),
@@ -67,8 +69,13 @@ impl Backend {
             suspect: Notify::new(),
             health,
         };
-        if let Ok(address) = backend.endpoint.host.parse::<IpAddr>() {
-            backend.set_addresses(&[SocketAddr::new(address, backend.endpoint.port)]);
+        match &backend.endpoint {
+            Endpoint::Tcp { host, port, .. } => {
+                if let Ok(address) = host.parse::<IpAddr>() {
+                    backend.set_addresses(&[SocketAddr::new(address, *port)]);
+                }
+            }
+            Endpoint::Unix(path) => backend.set_socket(path),
         }
         Ok(Arc::new(backend))
     }
@@ -136,17 +143,19 @@ impl Backend {
         }
     }
 
-    async fn try_refresh(&self) -> std::io::Result<()> {
-        let target = (self.endpoint.host.as_str(), self.endpoint.port);
+    async fn try_refresh(&self) -> io::Result<()> {
         let limit = self.settings.connect_timeout;
-        if self.endpoint.host.parse::<IpAddr>().is_err() {
-            let resolved = timeout(limit, tokio::net::lookup_host(target)).await??;
+        if let Endpoint::Tcp { host, port, .. } = &self.endpoint
+            && host.parse::<IpAddr>().is_err()
+        {
+            let resolved =
+                timeout(limit, tokio::net::lookup_host((host.as_str(), *port))).await??;
             let addresses: Vec<SocketAddr> = resolved.collect();
             self.set_addresses(&addresses);
         }
         if self.health.is_some() {
-            let (host, port) = target;
-            timeout(limit, tls::reach(host, port, self.tls.clone())).await??;
+            let reached = reach(&self.endpoint, self.tls.clone());
+            timeout(limit, reached).await??;
         }
         Ok(())
     }
@@ -156,9 +165,29 @@ impl Backend {
         *self.peers.write().unwrap_or_else(PoisonError::into_inner) = peers.collect();
     }
 
+    /// The one address of a Unix socket, known from the start.
+    fn set_socket(&self, path: &Path) {
+        let peer = HttpPeer::new_uds(&path.to_string_lossy(), false, String::new());
+        match peer {
+            Ok(peer) => {
+                let peers = vec![self.with_settings(peer)];
+                *self.peers.write().unwrap_or_else(PoisonError::into_inner) = peers;
+            }
+            // The configuration has seen to the only reason, a path that is too long.
+            Err(error) => tracing::error!(%error, "the upstream's Unix socket cannot be used"),
+        }
+    }
+
     fn peer_at(&self, address: SocketAddr) -> HttpPeer {
         // pingora skips verification when the name is empty; a host never is.
-        let mut peer = HttpPeer::new(address, self.endpoint.tls, self.endpoint.host.clone());
+        let name = match &self.endpoint {
+            Endpoint::Tcp { host, .. } => host.clone(),
+            Endpoint::Unix(_) => String::new(),
+        };
+        self.with_settings(HttpPeer::new(address, self.endpoint.tls(), name))
+    }
+
+    fn with_settings(&self, mut peer: HttpPeer) -> HttpPeer {
         let settings = &self.settings;
         if let Some(options) = peer.get_mut_peer_options() {
             options.connection_timeout = Some(settings.connect_timeout);
@@ -169,6 +198,18 @@ impl Backend {
             options.ca.clone_from(&self.authorities);
         }
         peer
+    }
+}
+
+/// Connects to an upstream, with TLS where `tls` is given, and sends it nothing.
+///
+/// # Errors
+///
+/// When it cannot be reached, or not believed.
+pub async fn reach(endpoint: &Endpoint, tls: Option<Arc<ClientConfig>>) -> io::Result<()> {
+    match endpoint {
+        Endpoint::Tcp { host, port, .. } => tls::reach(host, *port, tls).await,
+        Endpoint::Unix(path) => UnixStream::connect(path).await.map(drop),
     }
 }
 

@@ -14,10 +14,7 @@ use std::{
 };
 
 use pingora::protocols::Stream;
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::client_ip::TrustedProxies;
 
@@ -25,6 +22,7 @@ use super::{
     Connection, HeadPolicy, Tls,
     http2::Http2Connection,
     proxy_protocol,
+    socket::Socket,
     transport::{Carrier, Transport},
 };
 
@@ -82,9 +80,9 @@ impl Front {
     ///
     /// The operating system's or rustls's, and [`io::ErrorKind::TimedOut`] when the deadline has
     /// passed.
-    pub(super) async fn open(&self, mut socket: TcpStream, peer: SocketAddr) -> io::Result<Stream> {
+    pub(super) async fn open(&self, mut socket: Socket, peer: SocketAddr) -> io::Result<Stream> {
         let opening = async {
-            socket.set_nodelay(true)?;
+            socket.set_nodelay()?;
             let peer = match &self.proxies {
                 None => peer,
                 Some(proxies) if proxies.contains(peer.ip()) => {

@@ -1,4 +1,4 @@
-//! The bytes of a connection: over TCP, with or without TLS, and never stuck for good.
+//! The bytes of a connection: over a socket, with or without TLS, and never stuck for good.
 
 use std::{
     future::Future as _,
@@ -14,17 +14,18 @@ use std::{
 use pingora::protocols::{SocketDigest, UniqueIDType, tls::SslDigest};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 
+use super::socket::Socket;
+
 /// What carries the bytes.
 #[derive(Debug)]
 pub(super) enum Carrier {
-    Plain(TcpStream),
+    Plain(Socket),
     /// Boxed: a TLS session is ten times the size of a socket.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// Calls the same method on whatever carries the bytes.
@@ -113,7 +114,7 @@ impl Transport {
 }
 
 /// What pingora wants to know about a TLS session.
-fn digest(stream: &TlsStream<TcpStream>) -> SslDigest {
+fn digest(stream: &TlsStream<Socket>) -> SslDigest {
     let session = stream.get_ref().1;
     let cipher = session
         .negotiated_cipher_suite()

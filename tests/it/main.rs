@@ -51,3 +51,5 @@ mod support;
 mod surfaces;
 mod tidy;
 mod tls;
+mod unix_sockets;
+mod upgrade;

@@ -10,6 +10,7 @@
     reason = "a library: not every name needs a user at every moment"
 )]
 
+mod bridge;
 mod browser;
 mod certificates;
 mod chromium;
@@ -31,6 +32,7 @@ mod upstream;
 mod wire;
 
 pub(crate) use self::{
+    bridge::Bridge,
     browser::{Browser, Login, jwt, unix_now},
     certificates::{Authority, Issued, toml},
     chromium::Chromium,

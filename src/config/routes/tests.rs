@@ -38,7 +38,10 @@ fn a_full_block_keeps_its_line() {
     let (first, second) = (&rules[0], &rules[1]);
     assert_eq!((first.line, first.pattern.as_str()), (5, "/a"));
     assert!(first.allow_unsafe && first.methods.is_empty());
-    assert!(matches!(&first.upstream, RouteUpstream::Url(url) if url.port == 1));
+    assert!(matches!(
+        &first.upstream,
+        RouteUpstream::Url(Endpoint::Tcp { port: 1, .. })
+    ));
     assert_eq!((second.line, second.pattern.as_str()), (10, "/b/*"));
     assert_eq!(second.methods, [Method::GET]);
     assert_eq!(second.accept, [TokenKind::ExternalSso]);

@@ -23,6 +23,7 @@ pub(crate) struct GatewayBuilder {
     config: BTreeMap<String, BTreeMap<String, String>>,
     extra: String,
     env: Vec<(String, String)>,
+    arguments: Vec<&'static str>,
     database: Option<Database>,
 }
 
@@ -33,6 +34,7 @@ impl GatewayBuilder {
             config: BTreeMap::new(),
             extra: String::new(),
             env: Vec::new(),
+            arguments: Vec::new(),
             database: None,
         }
         .set("server.listen", r#"["127.0.0.1:0"]"#)
@@ -117,6 +119,12 @@ impl GatewayBuilder {
         self
     }
 
+    /// Adds an argument of `serve`.
+    pub(crate) fn argument(mut self, argument: &'static str) -> Self {
+        self.arguments.push(argument);
+        self
+    }
+
     /// The configuration file.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
@@ -131,6 +139,13 @@ impl GatewayBuilder {
 
     /// Starts the gateway and waits until it listens; panics with its log when it does not.
     pub(crate) async fn start(self) -> Gateway {
+        let mut gateway = self.launch();
+        gateway.settle().await;
+        gateway
+    }
+
+    /// Starts the gateway and waits for nothing.
+    pub(crate) fn launch(self) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.toml");
         std::fs::write(&config, self.to_toml()).unwrap();
@@ -148,6 +163,7 @@ impl GatewayBuilder {
         let child = Command::new(env!("CARGO_BIN_EXE_difygate"))
             .args(["serve", "--config"])
             .arg(&config)
+            .args(self.arguments)
             .current_dir(dir.path())
             .env_clear()
             .envs(std::env::vars().filter(|(key, _)| inherited(key)))
@@ -160,7 +176,7 @@ impl GatewayBuilder {
         let pid = child.id();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // Owns the child from here on: a gateway that does not start is killed as well.
-        let mut gateway = Gateway {
+        Gateway {
             child: Mutex::new(child),
             watchdog: Some(Watchdog::over(pid, dir.path())),
             logs,
@@ -169,14 +185,17 @@ impl GatewayBuilder {
             admin_addr: nowhere,
             dir,
             _database: self.database,
-        };
-        gateway.addr = gateway.listening("gateway").await;
-        gateway.admin_addr = gateway.listening("admin").await;
-        gateway
+        }
     }
 }
 
 impl Gateway {
+    /// Waits until it listens; panics with its log when it does not.
+    pub(crate) async fn settle(&mut self) {
+        self.addr = self.listening("gateway").await;
+        self.admin_addr = self.listening("admin").await;
+    }
+
     /// The address of a listener, as soon as the log tells it.
     async fn listening(&self, listener: &str) -> SocketAddr {
         let begun = Instant::now();
