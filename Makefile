@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check bench bench-load bench-memory bench-flow bench-revocation outages chart packaging sbom install fmt
+.PHONY: help demo test screenshots check bench bench-load bench-memory bench-flow bench-revocation changes outages chart packaging sbom install fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,10 @@ bench-flow: ## Run 1,000 complete logins at once, from code to revocation
 bench-revocation: ## Measure how fast 10,000 revocations are heard of, and race 20,000 fills
 	@.ci/setup test
 	cargo bench --locked --bench revocation
+
+changes: ## Reload and upgrade for a minute under load, not one request may fail
+	@.ci/setup test
+	cargo bench --locked --bench changes
 
 outages: ## Strike Redis and Postgres under load, check every answer, write docs/outages.md
 	@.ci/setup test
