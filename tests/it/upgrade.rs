@@ -40,6 +40,7 @@ impl World {
         Gateway::builder()
             .upstream(self.upstream.addr())
             .set("server.listen", &listen)
+            .set("server.shutdown_grace", r#""6s""#)
             .set(
                 "server.upgrade_socket",
                 &Value::from(self.path("upgrade.sock")).to_string(),
