@@ -29,7 +29,13 @@
 
 {{- define "difygate.port" -}}
 {{- $server := (include "difygate.toml" . | fromJson).server | default dict -}}
-{{- $first := index ($server.listen | default (list "0.0.0.0:8080")) 0 -}}
+{{- $first := "" -}}
+{{- range ($server.listen | default (list "0.0.0.0:8080")) -}}
+{{- if not (or $first (hasPrefix "unix:" .)) -}}{{- $first = . -}}{{- end -}}
+{{- end -}}
+{{- if not $first -}}
+{{- fail "config: server.listen has only Unix sockets, and a Service needs a port" -}}
+{{- end -}}
 {{- include "difygate.portOf" (list "server.listen" $first) -}}
 {{- end }}
 
