@@ -1,6 +1,6 @@
 //! The composition root: the only place that knows every concrete type.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use pingora::{protocols::http::v2::server::H2Options, server::configuration::ServerConf};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Coherence, Config, ListenAddress, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{self, Backends, Gateway, Heads, RequestIds, Settings},
+    gateway::{self, Backends, Gateway, Heads, RequestIds, Settings, SharedGateway},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
@@ -64,7 +64,7 @@ pub enum StartError {
 /// A gateway that is wired, but neither runs nor accepts anything yet.
 #[derive(Debug)]
 pub struct App {
-    gateway: Gateway,
+    gateway: SharedGateway,
     front: Arc<Front>,
     admin: Admin,
     stores: StoreSet,
@@ -77,6 +77,7 @@ pub struct App {
     prune: Option<u16>,
     /// This process's name among the others, where it follows changes in Redis.
     follow_as: Option<Uuid>,
+    threads: NonZeroUsize,
     server: Arc<ServerConf>,
     http2: H2Options,
 }
@@ -155,7 +156,7 @@ impl App {
                 room: Room::new(config.server.max_connections),
                 patience: config.server.idle_timeout,
             }),
-            gateway: Gateway {
+            gateway: SharedGateway(Arc::new(Gateway {
                 settings: Settings::from_config(config),
                 routes,
                 checker,
@@ -167,7 +168,7 @@ impl App {
                 clock,
                 metrics: Arc::clone(&metrics),
                 request_ids,
-            },
+            })),
             admin: Admin {
                 health: Arc::clone(&health),
                 metrics,
@@ -179,9 +180,14 @@ impl App {
             grace: config.server.shutdown_grace,
             prune: config.tokens.prune.then_some(config.tokens.retention_days),
             follow_as: follow_as(config, &*entropy),
+            threads: config.server.threads,
             server: Arc::new(ServerConf {
-                threads: config.server.threads.get(),
-                upstream_keepalive_pool_size: config.upstream.keepalive,
+                // Those of one proxy, and there is one for each thread.
+                threads: 1,
+                upstream_keepalive_pool_size: config
+                    .upstream
+                    .keepalive
+                    .div_ceil(config.server.threads.get()),
                 ..ServerConf::default()
             }),
             http2: gateway::http2_limits(config.server.max_header_bytes),

@@ -94,7 +94,7 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
         guide.push_str(&sso(gateway));
     }
     io::stdout().write_all(guide.as_bytes())?;
-    let running = app.start().await;
+    let running = app.start().await?;
     running
         .serve(sockets, async |_| {
             stop.await;

@@ -97,6 +97,18 @@ pub struct Gateway {
     pub request_ids: Arc<RequestIds>,
 }
 
+/// A gateway that several proxies share, one for each thread.
+#[derive(Clone, Debug)]
+pub struct SharedGateway(pub Arc<Gateway>);
+
+impl std::ops::Deref for SharedGateway {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
+    }
+}
+
 /// What becomes of a request.
 enum Next {
     /// It goes on to the upstream.
@@ -253,7 +265,7 @@ fn options(endpoint: LocalEndpoint) -> Reply {
 }
 
 #[async_trait]
-impl ProxyHttp for Gateway {
+impl ProxyHttp for SharedGateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
@@ -350,7 +362,8 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
-        let rejection = Self::rejection_of(error).filter(|_| session.response_written().is_none());
+        let rejection =
+            Gateway::rejection_of(error).filter(|_| session.response_written().is_none());
         let Some(rejection) = rejection else {
             ctx.outcome = Some(Outcome::Aborted);
             return FailToProxy {

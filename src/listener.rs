@@ -24,6 +24,7 @@ mod socket;
 mod tls;
 mod transport;
 mod upgrade;
+mod workers;
 
 use bound::{ListeningSocket, SocketFile};
 pub use connection::{Connection, HeadPolicy};
@@ -31,6 +32,7 @@ pub use ending::Ending;
 pub use opening::{Front, Room};
 pub use tls::Tls;
 pub use upgrade::{Inherited, Predecessor, Successor, hand_over};
+pub use workers::Workers;
 
 use crate::config::ListenAddress;
 
@@ -99,7 +101,7 @@ impl Listener {
     /// Serves until `ending` says so; connections go on in `connections`.
     pub async fn serve<A>(
         self: Arc<Self>,
-        app: Arc<A>,
+        workers: Arc<Workers<A>>,
         front: Arc<Front>,
         ending: Ending,
         connections: TaskTracker,
@@ -113,14 +115,23 @@ impl Listener {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    let (app, front) = (Arc::clone(&app), Arc::clone(&front));
+                    let front = Arc::clone(&front);
                     // Who comes next waits in the kernel's queue until there is room for this one.
                     let Some(room) = before(&ending.opening, front.room.enter()).await else {
                         return;
                     };
+                    let place = workers.place();
                     let ending = ending.clone();
-                    connections.spawn(async move {
+                    let runtime = place.runtime.clone();
+                    let serving = async move {
                         let _room = room;
+                        let socket = match socket.settle() {
+                            Ok(socket) => socket,
+                            Err(error) => {
+                                tracing::debug!(%error, %peer, "a connection was gone at once");
+                                return;
+                            }
+                        };
                         let opening = front.open(socket, peer);
                         // It has not asked for anything yet.
                         let Some(opened) = before(&ending.opening, opening).await else {
@@ -128,13 +139,14 @@ impl Listener {
                         };
                         match opened {
                             Ok(stream) => {
-                                app.process_new(stream, ending.reuse()).await;
+                                place.app.process_new(stream, ending.reuse()).await;
                             }
                             Err(error) => {
                                 tracing::debug!(%error, %peer, "a connection ended before it began");
                             }
                         }
-                    });
+                    };
+                    connections.spawn_on(serving, &runtime);
                 }
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

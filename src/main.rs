@@ -29,6 +29,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The file that is read when none is named.
 const DEFAULT_CONFIG: &str = "config.toml";
 
+/// What is said when threads cannot be started.
+const NO_THREADS: &str = "the threads of server.threads could not be started";
+
 /// Exit code for what an operator has to put right: usage, or the configuration.
 const INVALID: u8 = 2;
 
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
         Command::Check { config, connect } => check(&config, connect),
         Command::Migrate(options) => migrate(&options),
         Command::Prune(file) => job(&file, maintenance::prune),
-        Command::Demo(options) => runtime(0).and_then(|runtime| {
+        Command::Demo(options) => runtime().and_then(|runtime| {
             runtime.block_on(async {
                 let signals = Signals::install()?;
                 demo::run(&options, stop_asked(signals)).await
@@ -82,7 +85,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     for key in not_in_force {
         tracing::warn!(key, "this key is set, but not yet in force in this release");
     }
-    runtime(config.server.threads.get())?.block_on(async {
+    runtime()?.block_on(async {
         let mut signals = Signals::install().context("no signal handler could be installed")?;
         let clock = app::system_clock();
         let health = Health::new(&clock);
@@ -100,7 +103,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
         };
         let (running, sockets) = if options.upgrade {
             // Everything that takes time comes first: the running gateway serves meanwhile.
-            let running = app.start().await;
+            let running = app.start().await.context(NO_THREADS)?;
             let taken = tokio::select! {
                 taken = Sockets::take_over(&config) => taken?,
                 () = until_stop(&mut signals, &reload) => return Ok(()),
@@ -108,7 +111,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
             (running, taken)
         } else {
             let sockets = Sockets::bind(&config).await?;
-            (app.start().await, sockets)
+            (app.start().await.context(NO_THREADS)?, sockets)
         };
         running
             .serve(sockets, async |sockets| {
@@ -163,7 +166,7 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
     writeln!(out, "the configuration is valid")?;
     if connect {
         let problems =
-            runtime(1)?.block_on(preflight::connect(&loaded.config, &app::system_clock()));
+            runtime()?.block_on(preflight::connect(&loaded.config, &app::system_clock()));
         if !problems.is_empty() {
             for problem in &problems {
                 writeln!(out, "{problem}")?;
@@ -197,7 +200,7 @@ fn job(
     job: impl AsyncFnOnce(&Config, &Arc<dyn Clock>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Loaded { config, .. } = load(file)?;
-    runtime(1)?.block_on(job(&config, &app::system_clock()))
+    runtime()?.block_on(job(&config, &app::system_clock()))
 }
 
 /// Reads the configuration: a file that is named must be there, the default one need not be.
@@ -220,13 +223,11 @@ fn load(file: &ConfigFile) -> anyhow::Result<Loaded> {
     Ok(config::load(file, &environment)?)
 }
 
-/// Builds the one runtime; 0 threads stands for one per CPU.
-fn runtime(threads: usize) -> anyhow::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if threads > 0 {
-        builder.worker_threads(threads);
-    }
-    builder
+/// Builds a runtime for what is not the serving of connections: jobs, stores, signals, and the admin
+/// listener. One thread is plenty.
+fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("no runtime could be started")

@@ -1,17 +1,18 @@
 //! A gateway at work: from the first contact with its stores to its last request.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use pingora::{
     apps::{HttpServerApp as _, HttpServerOptions},
-    proxy::http_proxy,
+    proxy::{HttpProxy, http_proxy},
 };
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{App, Sockets};
 use crate::{
-    listener::Ending,
+    gateway::SharedGateway,
+    listener::{Ending, Workers},
     retention,
     store::{CacheObserver, redis::Tracking},
 };
@@ -38,17 +39,31 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Running {
     app: App,
+    workers: Arc<Workers<HttpProxy<SharedGateway>>>,
     background: JoinSet<()>,
 }
 
 impl App {
     /// Makes first contact with everything, then keeps it up.
-    pub async fn start(self) -> Running {
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has no threads left.
+    pub async fn start(self) -> io::Result<Running> {
+        let workers = Workers::start(self.threads, || {
+            let mut proxy = http_proxy(&self.server, self.gateway.clone());
+            proxy.h2_options = Some(self.http2.clone());
+            let mut options = HttpServerOptions::default();
+            options.h2_idle_timeout = Some(self.front.patience);
+            proxy.server_options = Some(options);
+            proxy
+        })?;
         let background = self.spawn_background().await;
-        Running {
+        Ok(Running {
             app: self,
+            workers: Arc::new(workers),
             background,
-        }
+        })
     }
 
     async fn spawn_background(&self) -> JoinSet<()> {
@@ -107,6 +122,7 @@ impl Running {
     pub async fn serve(self, sockets: Sockets, stop: impl AsyncFnOnce(&Sockets) -> Stop) -> bool {
         let Self {
             app,
+            workers,
             mut background,
         } = self;
         if let Some(address) = sockets.admin_address() {
@@ -117,17 +133,11 @@ impl Running {
         let ending = Ending::default();
         let connections = TaskTracker::new();
         let activity = Arc::clone(&app.gateway.activity);
-        let mut proxy = http_proxy(&app.server, app.gateway);
-        proxy.h2_options = Some(app.http2);
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(app.front.patience);
-        proxy.server_options = Some(options);
-        let proxy = Arc::new(proxy);
         for listener in &sockets.public {
             let address = listener.address();
             tracing::info!(listener = "gateway", %address, "listening");
             connections.spawn(Arc::clone(listener).serve(
-                Arc::clone(&proxy),
+                Arc::clone(&workers),
                 Arc::clone(&app.front),
                 ending.clone(),
                 connections.clone(),
@@ -158,7 +168,9 @@ impl Running {
         }
         ending.drop_silent();
         // Idle connections end now; the others with the response they are at.
-        proxy.http_cleanup().await;
+        for proxy in workers.apps() {
+            proxy.http_cleanup().await;
+        }
         let ended = timeout(left, connections.wait()).await.is_ok();
         if ended {
             tracing::info!("stopped: every request has ended");

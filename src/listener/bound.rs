@@ -12,7 +12,7 @@ use std::{
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::socket::Socket;
+use super::socket::Unsettled;
 use crate::config::ListenAddress;
 
 /// Whom a client on a Unix socket counts as: somebody on this machine.
@@ -75,15 +75,15 @@ impl ListeningSocket {
     /// # Errors
     ///
     /// The operating system's.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+    pub(super) async fn accept(&self) -> io::Result<(Unsettled, SocketAddr)> {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok((Socket::Tcp(socket), peer))
+                Ok((Unsettled::Tcp(socket.into_std()?), peer))
             }
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
-                Ok((Socket::Unix(socket), HERE))
+                Ok((Unsettled::Unix(socket.into_std()?), HERE))
             }
         }
     }

@@ -33,6 +33,27 @@ impl Socket {
     }
 }
 
+/// An accepted socket that no runtime watches yet.
+#[derive(Debug)]
+pub(super) enum Unsettled {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Unsettled {
+    /// Has the runtime that this is called on watch the socket.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub(super) fn settle(self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(socket) => TcpStream::from_std(socket).map(Socket::Tcp),
+            Self::Unix(socket) => UnixStream::from_std(socket).map(Socket::Unix),
+        }
+    }
+}
+
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
