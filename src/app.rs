@@ -34,6 +34,7 @@ use crate::{
 mod enterprise;
 mod live;
 mod local;
+mod status;
 mod stores;
 
 use enterprise::Enterprise;
@@ -122,7 +123,7 @@ impl App {
             Arc::clone(&stores.stores.sessions),
             Arc::clone(&clock),
         ));
-        let enterprise = Enterprise::from_config(&config.enterprise, &clock)
+        let enterprise = Enterprise::from_config(&config.enterprise, &clock, &health)
             .map_err(|problem| StartError::Invalid(vec![problem]))?;
         let licence = enterprise.as_ref().map(|it| Arc::clone(&it.licence));
         let endpoints = local::endpoints(
@@ -140,6 +141,8 @@ impl App {
         );
         let backends = backends(config, &health)?;
         let (listeners, admin) = bind(config).await?;
+        let told = (&health, &metrics, &clock);
+        let told = status::admin(config, told, &listeners, &admin);
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         Ok(Self {
@@ -156,6 +159,7 @@ impl App {
                     .proxy_protocol
                     .then(|| trusted_proxies.clone()),
                 room: Room::new(config.server.max_connections),
+                connections: metrics.connections.clone(),
                 patience: config.server.idle_timeout,
             }),
             gateway: Gateway {
@@ -172,13 +176,7 @@ impl App {
                 request_ids,
             },
             listeners,
-            admin: (
-                Admin {
-                    health: Arc::clone(&health),
-                    metrics,
-                },
-                admin,
-            ),
+            admin: (told, admin),
             stores,
             health,
             live,

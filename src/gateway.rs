@@ -380,7 +380,7 @@ impl ProxyHttp for Gateway {
             None => Outcome::Aborted,
         });
         ctx.outcome = Some(outcome);
-        self.metrics.request(outcome);
+        self.metrics.request(outcome, ctx.status);
         self.metrics.request_duration.observe(took.as_secs_f64());
         access::log(self.settings.access, session, error, ctx, took);
         mark(session, false);

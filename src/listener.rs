@@ -69,14 +69,15 @@ impl Listener {
                     let (app, front) = (Arc::clone(&app), Arc::clone(&front));
                     // Who comes next waits in the kernel's queue until there is room for this one.
                     let room = tokio::select! {
-                        room = front.room.enter() => room,
+                        room = front.enter() => room,
                         _ = shutdown.wait_for(|stop| *stop) => return,
                     };
                     let mut shutdown = shutdown.clone();
                     connections.spawn(async move {
                         let _room = room;
+                        let mut counted = front.connections.begin();
                         let opened = tokio::select! {
-                            opened = front.open(socket, peer) => opened,
+                            opened = front.open(socket, peer, &mut counted) => opened,
                             // It has not asked for anything yet.
                             _ = shutdown.wait_for(|stop| *stop) => return,
                         };

@@ -71,7 +71,9 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
         not_in_force,
         spelling,
     } = load(file)?;
-    let levels = telemetry::init(&config.log)?;
+    let clock = app::system_clock();
+    let health = Health::new(&clock);
+    let levels = telemetry::init(&config.log, &health.faults)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -80,8 +82,6 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
         tracing::warn!(key, "this key is set, but not yet in force in this release");
     }
     runtime(config.server.threads.get())?.block_on(async {
-        let clock = app::system_clock();
-        let health = Health::new(&clock);
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
         let app = App::build(&config, clock, health, stores).await?;
         let live = app.live();

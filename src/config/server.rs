@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::Problem;
 use super::parse::{
-    Parsed, boolean, duration, integer, list, network, size, socket_addr, text, web_origin,
+    Parsed, boolean, duration, integer, list, network, size, socket_addr, text, web_origin, word,
 };
 use super::reader::Reader;
 use super::value::{Mismatch, Value};
@@ -85,6 +85,9 @@ impl TlsFile {
 pub struct AdminConfig {
     /// Address to listen on; loopback by default, because nothing there asks who is calling.
     pub listen: SocketAddr,
+    /// Names under which the status page may be asked for, besides those that nobody on the web
+    /// can have.
+    pub names: Vec<String>,
 }
 
 impl ServerConfig {
@@ -160,6 +163,7 @@ impl AdminConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             listen: reader.value("admin.listen", socket_addr),
+            names: reader.value("admin.names", list(word)),
         }
     }
 }
