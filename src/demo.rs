@@ -278,6 +278,10 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
             format!("curl -i http://{admin}/readyz"),
         ));
         steps.push((
+            "200: the status page; open it in a browser",
+            format!("curl -I http://{admin}/"),
+        ));
+        steps.push((
             "200: what was counted",
             format!("curl -s http://{admin}/metrics | grep -v '^#'"),
         ));

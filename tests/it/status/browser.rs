@@ -1,11 +1,15 @@
 //! The page as a person meets it: fresh without a reload, and fit to be looked at.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use crate::support::{Chromium, Database, DedicatedRedis, Gateway, NewToken, Stage, Upstream};
+use crate::support::{
+    Chromium, Database, DedicatedRedis, Gateway, NewToken, Stage, Upstream, request,
+};
 
 /// Where pictures go, when somebody asks for them: `make screenshots`.
 const PICTURES: &str = "DIFYGATE_SCREENSHOTS";
+
+const LAG: &str = "document.querySelector('[data-curve=lag]')";
 
 /// No request has left the site, and nothing has gone against the page's policy.
 async fn has_kept_to_itself(browser: &Chromium) {
@@ -110,24 +114,35 @@ async fn it_looks_finished_in_every_light_and_at_every_width() {
         .start()
         .await;
     let busy = async {
+        let ask = request("GET", "/openapi/v1/apps")
+            .bearer(&token.token)
+            .to_bytes();
+        let mut clients = Vec::new();
+        for _ in 0..9 {
+            clients.push(gateway.client().await);
+        }
         loop {
-            for _ in 0..9 {
-                gateway.get("/openapi/v1/apps", Some(&token.token)).await;
+            for client in &mut clients {
+                client.send(&ask).await;
+                client.read_response().await;
             }
             gateway.get("/inner/api/x", None).await;
             gateway.get("/openapi/v1/apps", None).await;
-            tokio::time::sleep(std::time::Duration::from_millis(80)).await;
+            tokio::time::sleep(Duration::from_millis(80)).await;
         }
     };
     let look = async {
         let browser = opens(&gateway).await;
+        // A picture shows a curve worth the name.
         let points = if std::env::var_os(PICTURES).is_some() {
-            12
+            60
         } else {
             2
         };
-        let drawn = format!("document.querySelector('[data-curve=lag]').points.length >= {points}");
-        browser.waits_until(&drawn).await;
+        for points in (2..=points).step_by(2) {
+            let drawn = format!("{LAG}.points.length >= {points}");
+            browser.waits_until(&drawn).await;
+        }
         looks_finished(&browser, "well").await;
         redis.stop();
         browser.waits_until(&reads("status", "degraded")).await;
