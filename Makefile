@@ -11,9 +11,9 @@ test: ## Run every test; starts a private Postgres and Redis by itself
 	@.ci/setup test
 	cargo test --locked
 
-screenshots: ## Take a picture of every view of the page at /device, in target/screenshots
+screenshots: ## Take a picture of every view of the pages at /device and of the status, in target/screenshots
 	@.ci/setup test
-	DIFYGATE_SCREENSHOTS=target/screenshots cargo test --locked --test it device_page::
+	DIFYGATE_SCREENSHOTS=target/screenshots cargo test --locked --test it -- device_page:: status::browser::
 
 check: ## What CI checks: format, lints, docs, benches, tests
 	@.ci/run

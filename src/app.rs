@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::{
     activity::Activity,
-    admin::Admin,
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
     config::{Coherence, Config, ListenAddress, Problem},
@@ -27,12 +26,14 @@ mod live;
 mod local;
 mod run;
 mod sockets;
+mod status;
 mod stores;
 
 use enterprise::Enterprise;
 pub use live::Live;
 pub use run::{Running, Stop};
 pub use sockets::Sockets;
+use status::Tells;
 pub use stores::{StoreSet, Stores};
 
 /// Why the gateway could not start.
@@ -66,7 +67,7 @@ pub enum StartError {
 pub struct App {
     gateway: SharedGateway,
     front: Arc<Front>,
-    admin: Admin,
+    tells: Tells,
     stores: StoreSet,
     health: Arc<Health>,
     live: Live,
@@ -121,7 +122,7 @@ impl App {
             Arc::clone(&stores.stores.sessions),
             Arc::clone(&clock),
         ));
-        let enterprise = Enterprise::from_config(&config.enterprise, &clock)
+        let enterprise = Enterprise::from_config(&config.enterprise, &clock, &health)
             .map_err(|problem| StartError::Invalid(vec![problem]))?;
         let licence = enterprise.as_ref().map(|it| Arc::clone(&it.licence));
         let endpoints = local::endpoints(
@@ -154,6 +155,7 @@ impl App {
                     .proxy_protocol
                     .then(|| trusted_proxies.clone()),
                 room: Room::new(config.server.max_connections),
+                connections: metrics.connections.clone(),
                 patience: config.server.idle_timeout,
             }),
             gateway: SharedGateway(Arc::new(Gateway {
@@ -165,13 +167,16 @@ impl App {
                 backends: Arc::new(backends),
                 trusted_proxies,
                 keys: Arc::clone(&live.keys),
-                clock,
+                clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
                 request_ids,
             })),
-            admin: Admin {
+            tells: Tells {
                 health: Arc::clone(&health),
                 metrics,
+                clock,
+                names: config.admin.names.clone(),
+                tls: config.server.tls.is_some(),
             },
             stores,
             health,

@@ -66,10 +66,10 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
     let upstream = stand_in::start(console).await?;
     let text = configuration(listen, options.admin_listen, upstream, &secret);
     let config = config::load(Some(("the demo", &text)), &environment)?.config;
-    telemetry::init(&config.log)?;
-
     let clock = app::system_clock();
     let health = Health::new(&clock);
+    telemetry::init(&config.log, &health.faults)?;
+
     let tokens = Arc::new(EmbeddedTokens::new(Arc::clone(&clock)));
     let directory = EmbeddedDirectory::default();
     let seeded = seed(&tokens, &directory, &resident, &*clock);
@@ -284,6 +284,10 @@ fn guide(gateway: SocketAddr, admin: Option<SocketAddr>, tokens: &Seeded) -> Str
         steps.push((
             "200: postgres, redis and upstream, each up",
             format!("curl -i http://{admin}/readyz"),
+        ));
+        steps.push((
+            "200: the status page; open it in a browser",
+            format!("curl -I http://{admin}/"),
         ));
         steps.push((
             "200: what was counted",

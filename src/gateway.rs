@@ -393,7 +393,7 @@ impl ProxyHttp for SharedGateway {
             None => Outcome::Aborted,
         });
         ctx.outcome = Some(outcome);
-        self.metrics.request(outcome);
+        self.metrics.request(outcome, ctx.status);
         self.metrics.request_duration.observe(took.as_secs_f64());
         access::log(self.settings.access, session, error, ctx, took);
         mark(session, false);

@@ -1,13 +1,18 @@
-//! What is known about the three things the gateway depends on.
+//! What is known about what the gateway depends on, and what has gone wrong lately.
 //!
-//! Each has a state and the time since when; a change is logged once, here, and nowhere else.
+//! Each dependency has a state and the time since when; a change is logged once, here, and nowhere
+//! else.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool, atomic::Ordering},
 };
 
 use crate::clock::{Clock, Timestamp};
+
+mod faults;
+
+pub use faults::{Fault, Faults};
 
 /// Something outside this process that requests need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +23,8 @@ pub enum DependencyName {
     Redis,
     /// The Dify API.
     Upstream,
-    /// Dify's enterprise service. Only sign-ins by SSO need it: it takes no part in `/readyz`.
+    /// Dify's enterprise service. Only sign-ins by SSO need it: `/readyz` tells of it, and does not
+    /// depend on it.
     Enterprise,
 }
 
@@ -141,6 +147,10 @@ pub struct Health {
     pub redis: Arc<Dependency>,
     /// The Dify API.
     pub upstream: Arc<Dependency>,
+    /// What was logged as a fault lately.
+    pub faults: Arc<Faults>,
+    enterprise: OnceLock<Arc<Dependency>>,
+    clock: Arc<dyn Clock>,
     draining: AtomicBool,
 }
 
@@ -183,13 +193,25 @@ impl Health {
             postgres: dependency(DependencyName::Postgres),
             redis: dependency(DependencyName::Redis),
             upstream: dependency(DependencyName::Upstream),
+            faults: Faults::new(clock),
+            enterprise: OnceLock::new(),
+            clock: Arc::clone(clock),
             draining: AtomicBool::new(false),
         })
     }
 
-    /// Returns every dependency.
-    pub fn dependencies(&self) -> [&Dependency; 3] {
+    /// Adds the enterprise service to the dependencies, since there is one.
+    pub fn with_enterprise(&self) -> Arc<Dependency> {
+        let begin = || Dependency::new(DependencyName::Enterprise, Arc::clone(&self.clock));
+        Arc::clone(self.enterprise.get_or_init(begin))
+    }
+
+    /// Returns every dependency that there is.
+    pub fn dependencies(&self) -> impl Iterator<Item = &Dependency> {
         [&self.postgres, &self.redis, &self.upstream]
+            .into_iter()
+            .chain(self.enterprise.get())
+            .map(|dependency| &**dependency)
     }
 
     /// Makes `/readyz` refuse from now on.
@@ -207,7 +229,8 @@ impl Health {
         if self.is_draining() {
             return Readiness::Draining;
         }
-        let [postgres, redis, upstream] = self.dependencies().map(|d| d.state().0 == State::Up);
+        let [postgres, redis, upstream] =
+            [&self.postgres, &self.redis, &self.upstream].map(|d| d.state().0 == State::Up);
         match (upstream, postgres, redis) {
             (true, true, true) => Readiness::Ready,
             (true, true, false) | (true, false, true) => Readiness::Degraded,
@@ -246,7 +269,7 @@ mod tests {
     fn one_store_down_degrades_and_both_make_unavailable() {
         let (health, error) = (health(), std::io::Error::other("gone"));
         assert_eq!(health.readiness(), Readiness::Unavailable);
-        health.dependencies().iter().for_each(|d| d.up());
+        health.dependencies().for_each(Dependency::up);
         assert_eq!(health.readiness(), Readiness::Ready);
         health.postgres.down(&error);
         assert_eq!(health.readiness(), Readiness::Degraded);
@@ -255,9 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn the_enterprise_service_is_told_of_and_not_depended_on() {
+        let health = health();
+        let enterprise = health.with_enterprise();
+        health.dependencies().for_each(Dependency::up);
+
+        enterprise.down(&std::io::Error::other("gone"));
+
+        assert_eq!(health.readiness(), Readiness::Ready);
+        let states: Vec<State> = health.dependencies().map(|d| d.state().0).collect();
+        assert_eq!(states, [State::Up, State::Up, State::Up, State::Down]);
+    }
+
+    #[test]
     fn draining_beats_everything() {
         let health = health();
-        health.dependencies().iter().for_each(|d| d.up());
+        health.dependencies().for_each(Dependency::up);
         health.drain();
         assert_eq!(health.readiness(), Readiness::Draining);
         assert!(!health.readiness().accepts_traffic());

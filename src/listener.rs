@@ -117,7 +117,7 @@ impl Listener {
                 Ok((socket, peer)) => {
                     let front = Arc::clone(&front);
                     // Who comes next waits in the kernel's queue until there is room for this one.
-                    let Some(room) = before(&ending.opening, front.room.enter()).await else {
+                    let Some(room) = before(&ending.opening, front.enter()).await else {
                         return;
                     };
                     let place = workers.place();
@@ -125,6 +125,7 @@ impl Listener {
                     let runtime = place.runtime.clone();
                     let serving = async move {
                         let _room = room;
+                        let mut counted = front.connections.begin();
                         let socket = match socket.settle() {
                             Ok(socket) => socket,
                             Err(error) => {
@@ -132,7 +133,7 @@ impl Listener {
                                 return;
                             }
                         };
-                        let opening = front.open(socket, peer);
+                        let opening = front.open(socket, peer, &mut counted);
                         // It has not asked for anything yet.
                         let Some(opened) = before(&ending.opening, opening).await else {
                             return;

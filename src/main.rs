@@ -77,7 +77,9 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
         not_in_force,
         spelling,
     } = load(file)?;
-    let levels = telemetry::init(&config.log)?;
+    let clock = app::system_clock();
+    let health = Health::new(&clock);
+    let levels = telemetry::init(&config.log, &health.faults)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -87,8 +89,6 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     }
     runtime()?.block_on(async {
         let mut signals = Signals::install().context("no signal handler could be installed")?;
-        let clock = app::system_clock();
-        let health = Health::new(&clock);
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
         let app = App::build(&config, clock, health, stores)?;
         let live = app.live();

@@ -3,6 +3,8 @@
 //! Names, help texts and labels are public: operators build dashboards on them. Labels come from
 //! enums only and every combination exists from the start, so that an alert can see a zero.
 
+use std::{collections::BTreeSet, sync::OnceLock};
+
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector,
@@ -11,8 +13,12 @@ use prometheus::{
 use crate::health::{Health, State};
 
 mod coherence;
+mod connections;
+mod reading;
 
 pub use coherence::{CoherenceMetrics, FlushReason};
+pub use connections::{ConnectionFailure, ConnectionMetrics, OpenConnection, Protocol};
+pub use reading::{Distribution, Reading};
 
 /// Upper bounds of request durations in seconds. From what a refusal costs (well under a
 /// millisecond) over an ordinary API call to a blocking workflow run of minutes.
@@ -32,7 +38,8 @@ pub enum Tier {
 }
 
 impl Tier {
-    const ALL: [Self; 3] = [Self::Local, Self::Redis, Self::Postgres];
+    /// Every member, in the order of its number.
+    pub const ALL: [Self; 3] = [Self::Local, Self::Redis, Self::Postgres];
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
@@ -58,7 +65,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 4] = [Self::Local, Self::Rejected, Self::Forwarded, Self::Aborted];
+    /// Every member, in the order of its number.
+    pub const ALL: [Self; 4] = [Self::Local, Self::Rejected, Self::Forwarded, Self::Aborted];
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
@@ -71,13 +79,27 @@ impl Outcome {
     }
 }
 
+/// What became of a request, by the first digit of its status; `none` where none was sent.
+pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// A counter for each member of an enum, resolved once: counting costs one atomic addition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PerLabel<const N: usize>([IntCounter; N]);
 
 impl<const N: usize> PerLabel<N> {
-    fn new(vec: &IntCounterVec, labels: [&'static str; N]) -> Self {
-        Self(labels.map(|label| vec.with_label_values(&[label])))
+    /// Registers a counter with one label and these values of it.
+    fn new(
+        registry: &Registry,
+        (name, help): (&str, &str),
+        label: &str,
+        values: [&'static str; N],
+    ) -> Self {
+        let vec = counters(registry, name, help, &[label]);
+        Self(values.map(|value| vec.with_label_values(&[value])))
+    }
+
+    fn values(&self) -> [u64; N] {
+        self.0.each_ref().map(IntCounter::get)
     }
 }
 
@@ -130,7 +152,9 @@ impl DependencyMetrics {
 pub struct Metrics {
     registry: Registry,
     requests: PerLabel<4>,
+    responses: PerLabel<6>,
     rejections: IntCounterVec,
+    reasons: OnceLock<BTreeSet<&'static str>>,
     checks: [PerLabel<2>; 3],
     dependencies: DependencyMetrics,
     /// Requests being processed at this moment.
@@ -151,6 +175,8 @@ pub struct Metrics {
     pub check_waiters: IntGauge,
     /// How local entries follow those in Redis.
     pub coherence: CoherenceMetrics,
+    /// Connections of the public listeners.
+    pub connections: ConnectionMetrics,
     /// Tokens held in the local map.
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
@@ -170,18 +196,6 @@ impl Metrics {
     pub fn new() -> Self {
         let registry = Registry::new_custom(Some("difygate".into()), None)
             .expect("the namespace is a valid metric name");
-        let checks = counters(
-            &registry,
-            "token_checks_total",
-            "Token checks decided, by the tier that had the answer and the result.",
-            &["tier", "result"],
-        );
-        let requests = counters(
-            &registry,
-            "requests_total",
-            "Requests ended, by how.",
-            &["outcome"],
-        );
         let rejections = counters(
             &registry,
             "rejections_total",
@@ -189,16 +203,24 @@ impl Metrics {
             &["reason"],
         );
         Self {
-            requests: PerLabel::new(&requests, Outcome::ALL.map(Outcome::as_str)),
-            checks: Tier::ALL.map(|tier| {
-                PerLabel(
-                    ["live", "refused"]
-                        .map(|result| checks.with_label_values(&[tier.as_str(), result])),
-                )
-            }),
+            requests: PerLabel::new(
+                &registry,
+                ("requests_total", "Requests ended, by how."),
+                "outcome",
+                Outcome::ALL.map(Outcome::as_str),
+            ),
+            responses: PerLabel::new(
+                &registry,
+                ("responses_total", "Requests ended, by the status's class."),
+                "class",
+                STATUS_CLASSES,
+            ),
+            checks: token_checks(&registry),
             rejections,
+            reasons: OnceLock::new(),
             dependencies: DependencyMetrics::new(&registry),
             coherence: CoherenceMetrics::new(&registry),
+            connections: ConnectionMetrics::new(&registry),
             requests_in_flight: gauge(
                 &registry,
                 "requests_in_flight",
@@ -264,9 +286,11 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that has ended.
-    pub fn request(&self, outcome: Outcome) {
+    /// Counts a request that has ended, with the status that was sent; 0 for none.
+    pub fn request(&self, outcome: Outcome, status: u16) {
         self.requests.0[outcome as usize].inc();
+        let class = usize::from(status / 100).min(STATUS_CLASSES.len() - 1);
+        self.responses.0[class].inc();
     }
 
     /// Counts a token check.
@@ -279,9 +303,9 @@ impl Metrics {
         self.rejections.with_label_values(&[reason]).inc();
     }
 
-    /// Makes every reason exist before it first occurs.
+    /// Makes every reason exist before it first occurs; to be called once, with all of them.
     pub fn know_rejections(&self, reasons: impl IntoIterator<Item = &'static str>) {
-        for reason in reasons {
+        for reason in self.reasons.get_or_init(|| reasons.into_iter().collect()) {
             self.rejections.with_label_values(&[reason]);
         }
     }
@@ -299,6 +323,20 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Live and refused, for each tier.
+fn token_checks(registry: &Registry) -> [PerLabel<2>; 3] {
+    let checks = counters(
+        registry,
+        "token_checks_total",
+        "Token checks decided, by the tier that had the answer and the result.",
+        &["tier", "result"],
+    );
+    let results = ["live", "refused"];
+    Tier::ALL.map(|tier| {
+        PerLabel(results.map(|result| checks.with_label_values(&[tier.as_str(), result])))
+    })
 }
 
 #[expect(

@@ -8,7 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::PathBuf,
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use tracing::level_filters::LevelFilter;
@@ -17,7 +17,14 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _, util::TryInitError,
 };
 
-use crate::config::{AuditStream, LogConfig, LogFormat, LogLevel};
+use crate::{
+    config::{AuditStream, LogConfig, LogFormat, LogLevel},
+    health::Faults,
+};
+
+mod remember;
+
+use remember::Remember;
 
 /// Our own targets: the crate, its audit trail and its access log.
 const OWN_TARGETS: [&str; 3] = ["difygate", AUDIT, "access"];
@@ -64,12 +71,12 @@ impl std::fmt::Debug for LogLevels {
     }
 }
 
-/// Starts logging as configured.
+/// Starts logging as configured; `faults` gets the gateway's own warnings and errors as well.
 ///
 /// # Errors
 ///
 /// [`TelemetryError`]; nothing is logged then.
-pub fn init(config: &LogConfig) -> Result<LogLevels, TelemetryError> {
+pub fn init(config: &LogConfig, faults: &Arc<Faults>) -> Result<LogLevels, TelemetryError> {
     let audit: Option<Boxed> = match &config.audit {
         AuditStream::Log => None,
         AuditStream::Stdout => Some(json_lines(io::stdout)),
@@ -87,6 +94,11 @@ pub fn init(config: &LogConfig) -> Result<LogLevels, TelemetryError> {
     let audit_alone = Targets::new().with_target(AUDIT, LevelFilter::INFO);
     let layers: Vec<Boxed> = [
         Some(lines.with_filter(filter).boxed()),
+        Some(
+            Remember(Arc::clone(faults))
+                .with_filter(Remember::hears())
+                .boxed(),
+        ),
         audit.map(|audit| audit.with_filter(audit_alone).boxed()),
     ]
     .into_iter()

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     config::{EnterpriseConfig, Problem},
     enterprise::{EnterpriseClient, InvalidTarget},
-    health::{Dependency, DependencyName},
+    health::Health,
     licence::Licence,
     sso::EnterpriseService,
 };
@@ -28,6 +28,7 @@ impl Enterprise {
     pub(super) fn from_config(
         config: &EnterpriseConfig,
         clock: &Arc<dyn Clock>,
+        health: &Health,
     ) -> Result<Option<Self>, Problem> {
         if !config.enabled {
             return Ok(None);
@@ -41,7 +42,7 @@ impl Enterprise {
         }
         let client = EnterpriseClient::new(api_url, config.secret_key.as_ref());
         let client: Arc<dyn EnterpriseService> = Arc::new(client.map_err(|error| problem(&error))?);
-        let health = Dependency::new(DependencyName::Enterprise, Arc::clone(clock));
+        let health = health.with_enterprise();
         let licence = Licence::new(Arc::clone(&client), Arc::clone(clock), health);
         Ok(Some(Self { client, licence }))
     }

@@ -128,7 +128,7 @@ impl Running {
         if let Some(address) = sockets.admin_address() {
             tracing::info!(listener = "admin", %address, "listening");
         }
-        let admin = background.spawn(app.admin.serve(Arc::clone(&sockets.admin)));
+        let admin = background.spawn(app.tells.of(&sockets).serve(Arc::clone(&sockets.admin)));
 
         let ending = Ending::default();
         let connections = TaskTracker::new();

@@ -20,10 +20,7 @@ impl CacheObserver for TokenChecker {
     }
 
     fn proven(&self, at: Monotonic, lag: Duration) {
-        self.metrics
-            .coherence
-            .revocation_lag
-            .observe(lag.as_secs_f64());
+        self.metrics.coherence.arrived_after(lag);
         if self.desk.coherence.proven(at) {
             self.metrics.coherence.followed.set(1);
             tracing::info!(

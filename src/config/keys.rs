@@ -126,6 +126,7 @@ pub(crate) const KEYS: &[Key] = &[
     unset("server.tls.key", Live),
     unset("server.tls.client_ca", Live),
     key("admin.listen", "127.0.0.1:9090", Now),
+    key("admin.names", "", Now),
     unset("upstream.url", Now),
     unset("upstream.web_url", Now),
     unset("upstream.ca", Now),

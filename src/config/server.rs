@@ -8,6 +8,7 @@ use super::Problem;
 use super::listen::{ListenAddress, NEED_PATH, listen_address, socket_path};
 use super::parse::{
     Parsed, boolean, duration, integer, list, mode, network, size, socket_addr, text, web_origin,
+    word,
 };
 use super::reader::Reader;
 use super::value::{Mismatch, Value};
@@ -90,6 +91,9 @@ impl TlsFile {
 pub struct AdminConfig {
     /// Address to listen on; loopback by default, because nothing there asks who is calling.
     pub listen: SocketAddr,
+    /// Names under which the status page may be asked for, besides those that nobody on the web
+    /// can have.
+    pub names: Vec<String>,
 }
 
 impl ServerConfig {
@@ -167,6 +171,7 @@ impl AdminConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             listen: reader.value("admin.listen", socket_addr),
+            names: reader.value("admin.names", list(word)),
         }
     }
 }

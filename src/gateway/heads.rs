@@ -31,7 +31,7 @@ impl Heads {
     fn refuse(&self, rejection: &Rejection, peer: SocketAddr) -> Vec<u8> {
         let (reply, id) = (rejection.reply(), self.request_ids.next());
         let status = reply.status();
-        self.metrics.request(Outcome::Rejected);
+        self.metrics.request(Outcome::Rejected, status.as_u16());
         self.metrics.rejection(rejection.reason());
         if self.access != AccessLog::Off {
             tracing::info!(

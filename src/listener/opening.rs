@@ -16,7 +16,10 @@ use std::{
 use pingora::protocols::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::client_ip::TrustedProxies;
+use crate::{
+    http::client_ip::TrustedProxies,
+    metrics::{ConnectionFailure as Failure, ConnectionMetrics, OpenConnection, Protocol},
+};
 
 use super::{
     Connection, HeadPolicy, Tls,
@@ -43,9 +46,14 @@ impl Room {
         }
     }
 
+    /// Tells whether a further connection has to wait.
+    fn has_none(&self) -> bool {
+        self.free.available_permits() == 0
+    }
+
     /// Waits until there is room for one more, which lasts as long as the permit.
-    pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        if self.free.available_permits() == 0 && !self.is_full.swap(true, Ordering::Relaxed) {
+    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        if self.has_none() && !self.is_full.swap(true, Ordering::Relaxed) {
             tracing::warn!("server.max_connections is reached: further clients wait");
         }
         // The semaphore is never closed.
@@ -69,42 +77,67 @@ pub struct Front {
     pub proxies: Option<TrustedProxies>,
     /// How many connections there may be at a time, and whether there are that many.
     pub room: Room,
+    /// What is counted about them.
+    pub connections: ConnectionMetrics,
     /// How long a client may leave what it is sent unread (`server.idle_timeout`).
     pub patience: Duration,
 }
 
 impl Front {
+    /// Waits until there is room for one more connection, which lasts as long as the permit.
+    pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        if self.room.has_none() {
+            self.connections.waited.inc();
+        }
+        self.room.enter().await
+    }
+
     /// Makes a connection of a socket.
     ///
     /// # Errors
     ///
     /// The operating system's or rustls's, and [`io::ErrorKind::TimedOut`] when the deadline has
     /// passed.
-    pub(super) async fn open(&self, mut socket: Socket, peer: SocketAddr) -> io::Result<Stream> {
+    pub(super) async fn open(
+        &self,
+        mut socket: Socket,
+        peer: SocketAddr,
+        counted: &mut OpenConnection,
+    ) -> io::Result<Stream> {
+        let failed = |reason| self.connections.failed(reason);
         let opening = async {
             socket.set_nodelay()?;
             let peer = match &self.proxies {
                 None => peer,
                 Some(proxies) if proxies.contains(peer.ip()) => {
-                    let said = proxy_protocol::read_header(&mut socket).await?;
+                    let said = proxy_protocol::read_header(&mut socket).await;
+                    let said = said.inspect_err(|_| failed(Failure::ProxyHeader))?;
                     said.unwrap_or(peer)
                 }
                 Some(_) => {
+                    failed(Failure::Stranger);
                     let why = "with server.proxy_protocol, only server.trusted_proxies connect";
                     return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
                 }
             };
             let carrier = match &self.tls {
-                Some(tls) => Carrier::Tls(Box::new(tls.acceptor().accept(socket).await?)),
+                Some(tls) => {
+                    let accepted = tls.acceptor().accept(socket).await;
+                    let accepted = accepted.inspect_err(|_| failed(Failure::Tls))?;
+                    Carrier::Tls(Box::new(accepted))
+                }
                 None => Carrier::Plain(socket),
             };
             Ok::<_, io::Error>(Transport::new(carrier, peer, self.patience))
         };
         let deadline = self.heads.timeout();
-        let transport = tokio::time::timeout(deadline, opening).await??;
+        let opened = tokio::time::timeout(deadline, opening).await;
+        let transport = opened.inspect_err(|_| failed(Failure::Deadline))??;
         let stream: Stream = if transport.speaks_http2() {
+            counted.speaks(Protocol::Http2);
             Box::new(Http2Connection::new(transport, deadline))
         } else {
+            counted.speaks(Protocol::Http1);
             Box::new(Connection::new(transport, Arc::clone(&self.heads)))
         };
         Ok(stream)

@@ -1,8 +1,10 @@
 //! How local entries follow those in Redis.
 
-use prometheus::{Histogram, IntCounter, IntGauge, Registry};
+use std::time::Duration;
 
-use super::{PerLabel, counter, counters, gauge, histogram};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
+
+use super::{PerLabel, counter, gauge, histogram, register};
 
 /// Upper bounds, in seconds, of the time from a change in Redis to its arrival here. Around the
 /// promise of ten milliseconds, and up to where the self-test gives up.
@@ -47,25 +49,35 @@ pub struct CoherenceMetrics {
     pub invalidations: IntCounter,
     flushes: PerLabel<3>,
     /// Time from asking Redis for a write to hearing of it, in seconds.
-    pub revocation_lag: Histogram,
+    pub(super) revocation_lag: Histogram,
+    last_revocation_lag: Gauge,
 }
 
 impl CoherenceMetrics {
     /// Registers everything.
+    #[expect(clippy::expect_used, reason = "the name is a constant")]
     pub(super) fn new(registry: &Registry) -> Self {
-        let flushes = counters(
-            registry,
-            "token_cache_flushes_total",
-            "Times that local entries were ended before their time, by reason.",
-            &["reason"],
-        );
+        let last_revocation_lag = Gauge::new(
+            "token_cache_revocation_lag_last_seconds",
+            "The last self-test's time from asking Redis for a write to hearing of it.",
+        )
+        .expect("a constant name");
+        register(registry, last_revocation_lag.clone());
         Self {
             entries_verified: counter(
                 registry,
                 "token_cache_entries_verified_total",
                 "Entries found in Redis that were checked against Postgres before use.",
             ),
-            flushes: PerLabel::new(&flushes, FlushReason::ALL.map(FlushReason::as_str)),
+            flushes: PerLabel::new(
+                registry,
+                (
+                    "token_cache_flushes_total",
+                    "Times that local entries were ended before their time, by reason.",
+                ),
+                "reason",
+                FlushReason::ALL.map(FlushReason::as_str),
+            ),
             refreshes: counter(
                 registry,
                 "token_cache_refreshes_total",
@@ -87,7 +99,19 @@ impl CoherenceMetrics {
                 "Self-test, once a second: time from asking Redis for a write to hearing of it.",
                 &LAG_BUCKETS,
             ),
+            last_revocation_lag,
         }
+    }
+
+    /// Notes how long a change took to arrive.
+    pub fn arrived_after(&self, lag: Duration) {
+        self.revocation_lag.observe(lag.as_secs_f64());
+        self.last_revocation_lag.set(lag.as_secs_f64());
+    }
+
+    /// Returns how long the last one took, in seconds; 0 before the first.
+    pub fn last_revocation_lag(&self) -> f64 {
+        self.last_revocation_lag.get()
     }
 
     /// Counts a flush of local entries.

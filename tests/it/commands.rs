@@ -215,12 +215,12 @@ async fn the_demo_keeps_what_it_prints() {
         .unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let mut steps = Vec::new();
-    while steps.len() < 16 {
+    while steps.len() < 17 {
         let line = tokio::time::timeout(patience(10.0), lines.next_line())
             .await
             .expect("the demo prints its guide")
             .unwrap()
-            .expect("the guide has sixteen steps");
+            .expect("the guide has seventeen steps");
         if let Some(promise) = line.strip_prefix("# ") {
             let command = lines.next_line().await.unwrap().unwrap();
             steps.push((promise.to_owned(), command));

@@ -78,6 +78,10 @@ async fn no_secret_is_ever_printed() {
         .await;
     answers.push_str(&posted.text());
     answers.push_str(&gateway.metrics().await);
+    let status = request("GET", "/status.json").header("Host", "localhost");
+    let status = status.send(gateway.admin_addr()).await;
+    assert!(status.json()["faults"][0]["times"].is_u64(), "{status:?}");
+    answers.push_str(&status.text());
     gateway.terminate();
     gateway.wait_exit(std::time::Duration::from_secs(30)).await;
 

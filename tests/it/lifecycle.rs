@@ -63,18 +63,30 @@ async fn without_an_upstream_the_gateway_lives_but_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_admin_listener_serves_three_paths_and_nothing_else() {
+async fn the_admin_listener_serves_its_own_paths_and_nothing_else() {
     let gateway = Gateway::builder().start().await;
     let admin = gateway.admin_addr();
 
     let metrics = get(admin, "/metrics", None).await;
     assert!(metrics.text().contains("# HELP difygate_requests_total "));
-    assert_eq!(get(admin, "/openapi/v1/apps", None).await.status, 404);
-    let refused = request("POST", "/livez").send(admin).await;
-    assert_eq!(
-        (refused.status, refused.header("allow")),
-        (405, Some("GET, HEAD"))
-    );
+    for path in ["/openapi/v1/apps", "/status", "/index.html", "//"] {
+        assert_eq!(get(admin, path, None).await.status, 404, "{path}");
+    }
+    for path in ["/", "/status.json", "/livez", "/readyz", "/metrics"] {
+        let ask = |method| request(method, path).header("Host", "localhost");
+        let (got, head) = (ask("GET").send(admin).await, ask("HEAD").send(admin).await);
+        let kind = got.header("content-type");
+        assert_eq!(
+            (head.status, head.header("content-type")),
+            (got.status, kind)
+        );
+        assert_eq!(head.text(), "");
+        let refused = ask("POST").send(admin).await;
+        assert_eq!(
+            (refused.status, refused.header("allow")),
+            (405, Some("GET, HEAD"))
+        );
+    }
     assert_eq!(
         gateway.get("/readyz", None).await.status,
         502,

@@ -215,7 +215,7 @@ async fn outages(document: &mut Document, stage: &Stage, browser: &Browser) {
         document.expect(&gateway, &template, &ask, 503).await;
     }
     document
-        .expect_of_admin(&gateway, "/readyz", "GET", 503)
+        .expect_of_admin(&gateway, "/readyz", &request("GET", "/readyz"), 503)
         .await;
 }
 
@@ -228,9 +228,15 @@ async fn admin(document: &mut Document, gateway: &Gateway) {
             == 200,
         "the gateway is ready"
     );
-    for path in ["/livez", "/readyz", "/metrics"] {
-        document.expect_of_admin(gateway, path, "GET", 200).await;
-        document.expect_of_admin(gateway, path, "POST", 405).await;
+    for path in ["/", "/status.json", "/livez", "/readyz", "/metrics"] {
+        let ask = |method| request(method, path).header("Host", "localhost");
+        for (ask, status) in [(ask("GET"), 200), (ask("POST"), 405)] {
+            document.expect_of_admin(gateway, path, &ask, status).await;
+        }
+    }
+    for path in ["/", "/status.json"] {
+        let rebound = request("GET", path).header("Host", "rebound.example");
+        document.expect_of_admin(gateway, path, &rebound, 421).await;
     }
 }
 

@@ -46,6 +46,7 @@ mod room;
 mod routes;
 mod sessions;
 mod sso;
+mod status;
 mod streaming;
 mod support;
 mod surfaces;

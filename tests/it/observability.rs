@@ -13,7 +13,9 @@ const RUNBOOKS: &str = include_str!("../../docs/alerts.md");
 pub(crate) fn scrape() -> String {
     let metrics = Metrics::new();
     metrics.know_rejections(Rejection::EXAMPLES.iter().map(Rejection::reason));
-    metrics.render(&Health::new(&app::system_clock()))
+    let health = Health::new(&app::system_clock());
+    health.with_enterprise();
+    metrics.render(&health)
 }
 
 /// Every name of a metric in a text.

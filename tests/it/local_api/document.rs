@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::{Gateway, RequestBuilder, Response, request};
+use crate::support::{Gateway, RequestBuilder, Response};
 
 /// What an answer must not carry unless it is described with it.
 const TELLING: [&str; 8] = [
@@ -55,11 +55,11 @@ impl Document {
         &mut self,
         gateway: &Gateway,
         path: &str,
-        method: &str,
+        ask: &RequestBuilder,
         status: u16,
     ) {
-        let response = request(method, path).send(gateway.admin_addr()).await;
-        assert_eq!(response.status, status, "{method} {path} got {response:?}");
+        let response = ask.send(gateway.admin_addr()).await;
+        assert_eq!(response.status, status, "{ask:?} got {response:?}");
         self.check(path, &response);
     }
 
@@ -235,6 +235,7 @@ fn is_of(kind: &Value, value: &Value) -> bool {
     match kind.as_str().unwrap() {
         "string" => value.is_string(),
         "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
         "boolean" => value.is_boolean(),
         "null" => value.is_null(),
         "array" => value.is_array(),
