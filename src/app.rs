@@ -162,6 +162,7 @@ impl App {
                 settings: Settings::from_config(config),
                 routes,
                 checker,
+                bearer_limit: Arc::clone(&endpoints.bearer_limit),
                 endpoints,
                 activity,
                 backends: Arc::new(backends),
@@ -304,6 +305,7 @@ impl App {
             tasks.spawn(backend.keep_fresh());
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
+        tasks.spawn(Arc::clone(&self.gateway.bearer_limit).keep_sweeping());
         tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
         if let Some(days) = self.prune {
             let sessions = Arc::clone(&self.stores.stores.sessions);

@@ -68,16 +68,12 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
     let Loaded {
         config,
         warnings,
-        not_in_force,
         spelling,
     } = load(file)?;
     let levels = telemetry::init(&config.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     for warning in warnings {
         tracing::warn!("{warning}");
-    }
-    for key in not_in_force {
-        tracing::warn!(key, "this key is set, but not yet in force in this release");
     }
     runtime(config.server.threads.get())?.block_on(async {
         let clock = app::system_clock();
@@ -104,12 +100,6 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
     let mut out = io::stdout();
     for warning in &loaded.warnings {
         writeln!(out, "warning: {warning}")?;
-    }
-    for key in &loaded.not_in_force {
-        writeln!(
-            out,
-            "note: {key} is set, but not yet in force in this release"
-        )?;
     }
     app::check(&loaded.config)?;
     writeln!(out, "the configuration is valid")?;

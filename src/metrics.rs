@@ -10,8 +10,10 @@ use prometheus::{
 
 use crate::health::{Health, State};
 
+mod bearer;
 mod coherence;
 
+pub use bearer::{BearerLimitMetrics, LeaseOutcome};
 pub use coherence::{CoherenceMetrics, FlushReason};
 
 /// Upper bounds of request durations in seconds. From what a refusal costs (well under a
@@ -151,6 +153,8 @@ pub struct Metrics {
     pub check_waiters: IntGauge,
     /// How local entries follow those in Redis.
     pub coherence: CoherenceMetrics,
+    /// How the limit per token is counted.
+    pub bearer_limit: BearerLimitMetrics,
     /// Tokens held in the local map.
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
@@ -199,6 +203,7 @@ impl Metrics {
             rejections,
             dependencies: DependencyMetrics::new(&registry),
             coherence: CoherenceMetrics::new(&registry),
+            bearer_limit: BearerLimitMetrics::new(&registry),
             requests_in_flight: gauge(
                 &registry,
                 "requests_in_flight",
