@@ -52,6 +52,9 @@ use crate::{
 /// How long Redis is left alone after it could not say. A lease without it lives as long.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Least time between two searches of a full map for idle tokens: each looks at all of them.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often idle tokens are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -73,6 +76,8 @@ struct Desk {
     len: AtomicUsize,
     /// Most tokens that are remembered; those on top ask Redis for each request.
     capacity: usize,
+    /// From when on a full map may be searched again.
+    search_at: AtomicU64,
     /// Until when Redis is left alone.
     away_until: AtomicU64,
     complaints: Complaints,
@@ -96,6 +101,7 @@ impl BearerLimiter {
                 shares: DashMap::with_hasher(RandomState::new()),
                 len: AtomicUsize::new(0),
                 capacity,
+                search_at: AtomicU64::new(0),
                 away_until: AtomicU64::new(0),
                 complaints: Complaints::default(),
             }),
@@ -267,7 +273,7 @@ impl Desk {
     /// Finds a token's share, or makes one: for the map while there is room, else for one request.
     fn share_of(&self, token: Uuid) -> Arc<Share> {
         if self.len.load(Ordering::Relaxed) >= self.capacity && !self.shares.contains_key(&token) {
-            self.sweep(true);
+            self.search();
             if self.len.load(Ordering::Relaxed) >= self.capacity {
                 return Arc::default();
             }
@@ -278,6 +284,22 @@ impl Desk {
                 self.len.fetch_add(1, Ordering::Relaxed);
                 Arc::clone(&*place.insert(Arc::default()))
             }
+        }
+    }
+
+    /// Forgets idle tokens before their time, now and then.
+    fn search(&self) {
+        let now = self.clock.monotonic();
+        let due = self.search_at.load(Ordering::Relaxed);
+        if now.as_micros() < due {
+            return;
+        }
+        let next = now.plus(SEARCH_INTERVAL).as_micros();
+        let turn = self
+            .search_at
+            .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed);
+        if turn.is_ok() {
+            self.sweep(true);
         }
     }
 

@@ -222,6 +222,11 @@ async fn a_full_map_forgets_who_is_idle_and_limits_whoever_does_not_fit() {
         assert_eq!(replica.admit(other).await.is_ok(), admitted);
     }
     assert_eq!(replica.desk.shares.len(), 1);
+    assert!(replica.desk.shares.contains_key(&TOKEN));
+    // Whose lease has ended makes room for whoever asks.
+    world.clock.advance(WINDOW / 10);
+    assert!(replica.admit(other).await.is_err());
+    assert!(replica.desk.shares.contains_key(&other));
     world.clock.advance(3 * WINDOW);
     replica.desk.sweep(false);
     assert_eq!(replica.desk.len.load(Ordering::Relaxed), 0);
