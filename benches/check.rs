@@ -26,12 +26,15 @@ use difygate::{
         entry::{Cached, REFUSED, Subject, TokenContext},
     },
     clock::{Clock, SystemClock},
+    config::{RateLimit, RateLimitsConfig},
+    current::Current,
     entropy::OsEntropy,
     metrics::Metrics,
+    rate_limit::bearer::BearerLimiter,
     route::{CanonicalPath, Decision, RouteTable, Surface},
     store::{
         TokenCache,
-        embedded::{EmbeddedCache, EmbeddedTokens},
+        embedded::{EmbeddedCache, EmbeddedTokens, EmbeddedWindows},
     },
     token::{BearerToken, TokenHash, TokenKind},
 };
@@ -297,5 +300,45 @@ fn full_decision(criterion: &mut Criterion, filled: &Filled) {
     }
 }
 
-criterion_group!(benches, token_parse, token_hash, lookups);
+/// Counting a request against its token's limit, which comes on top of the decision: switched off,
+/// from a lease, and refused. The naive way asks the store each time, which is no match.
+fn bearer_limit(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Leases are fetched in the background, as in the gateway.
+    let _entered = runtime.enter();
+    let token = Uuid::from_u128(1);
+    let mut group = criterion.benchmark_group("bearer_limit");
+    for (scenario, bearer) in [("off", None), ("leased", Some(u32::MAX)), ("full", Some(1))] {
+        let limiter = limiter(bearer);
+        group.bench_function(scenario, |bencher| {
+            bencher.iter(|| {
+                let at_once = limiter.admit_at_once(black_box(token));
+                at_once.unwrap_or_else(|| runtime.block_on(limiter.admit(token)))
+            });
+        });
+    }
+}
+
+fn limiter(bearer: Option<u32>) -> BearerLimiter {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let quota = |count| RateLimit { count, window: TTL };
+    let limits = RateLimitsConfig {
+        device_code: quota(1),
+        lookup: quota(1),
+        sso_initiate: quota(1),
+        approve: quota(1),
+        approve_external: quota(1),
+        account: quota(1),
+        bearer: bearer.map(quota),
+    };
+    BearerLimiter::new(
+        Arc::new(EmbeddedWindows::new(Arc::clone(&clock))),
+        clock,
+        Arc::new(Metrics::new()),
+        Current::new(limits),
+        TOKENS,
+    )
+}
+
+criterion_group!(benches, token_parse, token_hash, lookups, bearer_limit);
 criterion_main!(benches);

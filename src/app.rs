@@ -162,6 +162,7 @@ impl App {
                 settings: Settings::from_config(config),
                 routes,
                 checker,
+                bearer_limit: Arc::clone(&endpoints.bearer_limit),
                 endpoints,
                 activity,
                 backends: Arc::new(backends),

@@ -91,11 +91,6 @@ pub struct Loaded {
     pub config: Config,
     /// Values that were adjusted, one sentence each.
     pub warnings: Vec<String>,
-    /// Key paths that were set on purpose but have no effect in this version.
-    ///
-    /// A value that merely came along in Dify's own variables and equals the default is
-    /// not listed.
-    pub not_in_force: Vec<String>,
     /// How every key was spelt.
     pub spelling: Spelling,
 }
@@ -111,7 +106,6 @@ pub struct Loaded {
 /// because nothing after it can be trusted.
 pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Invalid> {
     let (layers, problems) = layers::merge(file, env)?;
-    let not_in_force = layers.not_in_force();
     let spelling = Spelling::of(&layers);
     let mut reader = Reader::new(layers, env, problems);
 
@@ -121,7 +115,6 @@ pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Inv
         Some(config) if problems.is_empty() => Ok(Loaded {
             config,
             warnings,
-            not_in_force,
             spelling,
         }),
         _ => Err(Invalid { problems }),

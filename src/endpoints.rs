@@ -12,7 +12,7 @@ use crate::{
     device::DeviceFlow,
     http::{Rejection, Reply},
     mint::Mint,
-    rate_limit::{Caller, Limit, NotAdmitted, RateLimiter, Standing},
+    rate_limit::{Caller, Limit, NotAdmitted, RateLimiter, Standing, bearer::BearerLimiter},
     route::{Generation, LocalEndpoint},
     sso::Sso,
     store::Directory,
@@ -120,6 +120,8 @@ pub struct Endpoints {
     pub directory: Arc<dyn Directory>,
     /// Tokens.
     pub checker: Arc<TokenChecker>,
+    /// How often one of them may ask.
+    pub bearer_limit: Arc<BearerLimiter>,
     /// When they were last used.
     pub activity: Arc<Activity>,
     /// The page where people decide.

@@ -25,6 +25,7 @@ use crate::{
     jws::Keys,
     listener::Connection,
     metrics::{Metrics, Outcome},
+    rate_limit::bearer::BearerLimiter,
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
     token::{self, BearerToken},
 };
@@ -81,6 +82,8 @@ pub struct Gateway {
     pub checker: Arc<TokenChecker>,
     /// What is answered here.
     pub endpoints: Endpoints,
+    /// How often one token may ask.
+    pub bearer_limit: Arc<BearerLimiter>,
     /// When tokens were last used.
     pub activity: Arc<Activity>,
     /// Where to.
@@ -182,6 +185,8 @@ impl Gateway {
                 if entry.context.subject.kind() != kind {
                     return Err(Rejection::InvalidToken);
                 }
+                // What is refused below counts as well, as it does with Dify.
+                self.bearer_limit.admit(entry.context.token_id).await?;
                 if let Err(refusal) = authorize(rule, kind) {
                     if refusal == Rejection::WrongSurface {
                         AuditEvent::WrongSurfaceDenied {

@@ -139,7 +139,7 @@ impl Rejection {
         Self::Query(Vec::new()),
         Self::BodyTooLarge,
         Self::Limited(Standing {
-            limit: Limit::Lookup,
+            limit: Limit::Lookup.as_str(),
             quota: RateLimit {
                 count: 60,
                 window: Duration::from_secs(300),
@@ -404,6 +404,12 @@ impl From<NoToken> for Rejection {
             NoToken::Absent => Self::BearerRequired,
             NoToken::Malformed => Self::InvalidToken,
         }
+    }
+}
+
+impl From<Standing> for Rejection {
+    fn from(standing: Standing) -> Self {
+        Self::Limited(standing)
     }
 }
 

@@ -74,7 +74,6 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     let Loaded {
         config,
         warnings,
-        not_in_force,
         spelling,
     } = load(file)?;
     let clock = app::system_clock();
@@ -83,9 +82,6 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     for warning in warnings {
         tracing::warn!("{warning}");
-    }
-    for key in not_in_force {
-        tracing::warn!(key, "this key is set, but not yet in force in this release");
     }
     runtime()?.block_on(async {
         let mut signals = Signals::install().context("no signal handler could be installed")?;
@@ -155,12 +151,6 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
     let mut out = io::stdout();
     for warning in &loaded.warnings {
         writeln!(out, "warning: {warning}")?;
-    }
-    for key in &loaded.not_in_force {
-        writeln!(
-            out,
-            "note: {key} is set, but not yet in force in this release"
-        )?;
     }
     app::check(&loaded.config)?;
     writeln!(out, "the configuration is valid")?;

@@ -12,10 +12,12 @@ use prometheus::{
 
 use crate::health::{Health, State};
 
+mod bearer;
 mod coherence;
 mod connections;
 mod reading;
 
+pub use bearer::{BearerLimitMetrics, LeaseOutcome};
 pub use coherence::{CoherenceMetrics, FlushReason};
 pub use connections::{ConnectionFailure, ConnectionMetrics, OpenConnection, Protocol};
 pub use reading::{Distribution, Reading};
@@ -177,6 +179,8 @@ pub struct Metrics {
     pub coherence: CoherenceMetrics,
     /// Connections of the public listeners.
     pub connections: ConnectionMetrics,
+    /// How the limit per token is counted.
+    pub bearer_limit: BearerLimitMetrics,
     /// Tokens held in the local map.
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
@@ -221,6 +225,7 @@ impl Metrics {
             dependencies: DependencyMetrics::new(&registry),
             coherence: CoherenceMetrics::new(&registry),
             connections: ConnectionMetrics::new(&registry),
+            bearer_limit: BearerLimitMetrics::new(&registry),
             requests_in_flight: gauge(
                 &registry,
                 "requests_in_flight",

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    config::{Config, Endpoint, Problem},
+    config::{Config, Endpoint, Problem, RateLimit},
     device::{DeviceCode, UserCode},
     entropy::{Entropy as _, OsEntropy},
     gateway,
@@ -112,6 +113,13 @@ async fn try_redis(config: &Config, health: &Health) -> Vec<Problem> {
             let name = device.as_str().to_owned();
             nonces.claim(&kind(name), TRIAL_TTL).await?;
         }
+        let quota = RateLimit {
+            count: 1,
+            window: TRIAL_TTL,
+        };
+        windows
+            .lease(&WindowKey::of_lease(Uuid::nil()), quota, 1, None)
+            .await?;
         windows.hit(&WindowKey::of_trial(), 1, TRIAL_TTL, 0).await
     };
     match trial.await {

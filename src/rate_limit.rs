@@ -1,4 +1,5 @@
-//! Sliding-window limits, shared by every replica: one atomic step and one bucket each.
+//! Sliding-window limits, shared by every replica: one atomic step and one bucket each. The limit
+//! per token is leased in batches ([`bearer`]).
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -10,6 +11,10 @@ use crate::{
     entropy::Entropy,
     store::{StoreError, Windows},
 };
+
+pub mod bearer;
+pub mod ledger;
+mod share;
 
 /// What is limited. Each has a bucket of its own: one limit's window never trims another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +34,9 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// The name of the limit per token in headers; [`bearer`] counts it.
+    pub const BEARER: &'static str = "bearer";
+
     /// Returns the name in keys and headers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,6 +81,12 @@ impl WindowKey {
         Self("rl:user_code_guesses:global:all".to_owned())
     }
 
+    /// Returns the ledger in which the requests of the token with this row are leased. Dify counts
+    /// its own limit under `rl:bearer:token:…`, in members of another form.
+    pub fn of_lease(token: Uuid) -> Self {
+        Self(format!("rl:bearer:lease:{token}"))
+    }
+
     /// Returns a bucket of nobody's, for trying Redis out.
     pub fn of_trial() -> Self {
         Self("rl:trial:global:all".to_owned())
@@ -115,8 +129,8 @@ pub struct Occupancy {
 /// Where a caller stands with a limit; what the `RateLimit` headers tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Which limit.
-    pub limit: Limit,
+    /// The limit's name in headers.
+    pub limit: &'static str,
     /// Requests that a window admits.
     pub quota: RateLimit,
     /// Requests left in the present window.
@@ -175,7 +189,7 @@ impl RateLimiter {
         };
         let occupancy = self.hit(&WindowKey::new(limit, caller), quota).await?;
         let standing = Standing {
-            limit,
+            limit: limit.as_str(),
             quota,
             remaining: quota.count.saturating_sub(occupancy.used),
             reset: occupancy.oldest_leaves_in,

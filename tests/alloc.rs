@@ -17,12 +17,15 @@ use difygate::{
         entry::{Cached, REFUSED, Subject, TokenContext},
     },
     clock::{Clock, SystemClock},
+    config::{RateLimit, RateLimitsConfig},
+    current::Current,
     entropy::OsEntropy,
     metrics::Metrics,
+    rate_limit::bearer::BearerLimiter,
     route::{CanonicalPath, Decision, RouteTable, Surface},
     store::{
         TokenCache,
-        embedded::{EmbeddedCache, EmbeddedTokens},
+        embedded::{EmbeddedCache, EmbeddedTokens, EmbeddedWindows},
     },
     token::BearerToken,
 };
@@ -137,6 +140,68 @@ fn a_local_hit_allocates_nothing() {
 fn a_local_refusal_allocates_nothing() {
     let checker = checker_that_knows(REFUSED);
     assert_eq!(allocations(&checker), (Outcome::Refused, 0));
+}
+
+/// A limiter that has let one token through often, or that is off.
+fn limiter_that_has_met(token: Uuid, bearer: Option<u32>) -> BearerLimiter {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let quota = |count| RateLimit { count, window: TTL };
+    let limits = RateLimitsConfig {
+        device_code: quota(1),
+        lookup: quota(1),
+        sso_initiate: quota(1),
+        approve: quota(1),
+        approve_external: quota(1),
+        account: quota(1),
+        bearer: bearer.map(quota),
+    };
+    let limiter = BearerLimiter::new(
+        Arc::new(EmbeddedWindows::new(Arc::clone(&clock))),
+        clock,
+        Arc::new(Metrics::new()),
+        Current::new(limits),
+        100,
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for _ in 0..100 {
+            limiter.admit(token).await.unwrap();
+        }
+    });
+    limiter
+}
+
+#[test]
+fn a_request_counted_against_its_tokens_limit_allocates_nothing() {
+    let checker = checker_that_knows(&live());
+    let table = table();
+    let token = Uuid::from_u128(1);
+    for bearer in [Some(1_000_000), None] {
+        let limiter = limiter_that_has_met(token, bearer);
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..10 {
+                assert_eq!(decide(&table, &checker), Outcome::Passes);
+                assert_eq!(limiter.admit_at_once(token), Some(Ok(())));
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{bearer:?}");
+    }
+    // So does a refusal for a full window, up to the answer.
+    let limiter = limiter_that_has_met(token, Some(100));
+    let mut ask = tokio::runtime::Builder::new_current_thread();
+    let asked = ask.build().unwrap().block_on(limiter.admit(token));
+    assert!(asked.is_err());
+    let counted = allocation_counter::measure(|| {
+        assert!(
+            limiter
+                .admit_at_once(token)
+                .is_some_and(|told| told.is_err())
+        );
+    });
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     mint::Mint,
-    rate_limit::RateLimiter,
+    rate_limit::{RateLimiter, bearer::BearerLimiter},
     sso::Sso,
 };
 
@@ -99,6 +99,14 @@ pub(super) fn endpoints(
         mint,
         directory: Arc::clone(&stores.directory),
         checker: Arc::clone(checker),
+        bearer_limit: Arc::new(BearerLimiter::new(
+            Arc::clone(&stores.windows),
+            Arc::clone(clock),
+            Arc::clone(metrics),
+            Arc::clone(&live.limits),
+            // As many tokens as are cached.
+            config.token_cache.capacity,
+        )),
         activity: Arc::clone(activity),
         page: DevicePage::from_binary(),
     }

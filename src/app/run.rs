@@ -105,6 +105,7 @@ impl App {
             tasks.spawn(backend.keep_fresh());
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
+        tasks.spawn(Arc::clone(&self.gateway.bearer_limit).keep_sweeping());
         tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
         if let Some(days) = self.prune {
             let sessions = Arc::clone(&self.stores.stores.sessions);

@@ -1,4 +1,4 @@
-//! The one table of every key: path, Dify's variable, default, and whether it has effect.
+//! The one table of every key: path, Dify's variable, default, and when a change has effect.
 //!
 //! Unknown-key detection, `DIFYGATE__…` names, Dify's variables and the completeness test
 //! of the example all run from it.
@@ -8,18 +8,16 @@ mod spelling;
 pub(crate) use self::spelling::closest;
 
 use self::Form::{Routes, Secret, SecretTable, Value};
-use self::InForce::{Later, Live, Now};
+use self::InForce::{Live, Now};
 use super::routes::ROUTE_KEYS;
 
-/// Whether a key has effect in this version.
+/// When a changed key has effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InForce {
     /// The running gateway follows it, and follows a change at the next `SIGHUP`.
     Live,
     /// The running gateway follows what it was at the start.
     Now,
-    /// Parsed and validated, so that a file written today stays valid, but not followed yet.
-    Later,
 }
 
 /// The shape of a key's value, as far as the layers need to know it.
@@ -44,7 +42,7 @@ pub(crate) struct Key {
     pub(crate) dify: Option<&'static str>,
     /// Default as an environment variable would spell it; `None`: required, or unset.
     pub(crate) default: Option<&'static str>,
-    /// Whether the key has effect.
+    /// When a change has effect.
     pub(crate) in_force: InForce,
     /// The shape of its value.
     pub(crate) form: Form,
@@ -188,7 +186,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("rate_limits.approve", "10/1h", Live),
     key("rate_limits.approve_external", "10/1h", Live),
     key("rate_limits.account", "60/1m", Live),
-    key("rate_limits.bearer", "0", Later),
+    key("rate_limits.bearer", "0", Live),
     key("forward.authorization", "keep", Now),
     key("forward.identity", "none", Now),
     key("log.level", "info", Live).dify("LOG_LEVEL"),

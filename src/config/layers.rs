@@ -6,7 +6,7 @@ mod file;
 
 use std::collections::BTreeMap;
 
-use super::keys::{self, Form, InForce, KEYS, Key, VARIABLE_PREFIX};
+use super::keys::{self, Form, KEYS, Key, VARIABLE_PREFIX};
 use super::value::Value;
 use super::{Environment, Invalid, Problem};
 
@@ -60,18 +60,6 @@ pub(crate) struct Layers(BTreeMap<&'static str, Found>);
 impl Layers {
     pub(crate) fn get(&self, path: &str) -> Option<&Found> {
         self.0.get(path)
-    }
-
-    /// Lists the keys that were set on purpose and have no effect, in table order.
-    pub(crate) fn not_in_force(&self) -> Vec<String> {
-        KEYS.iter()
-            .filter(|key| key.in_force == InForce::Later)
-            .filter(|key| {
-                self.get(key.path)
-                    .is_some_and(|found| deliberate(key, found))
-            })
-            .map(|key| key.path.to_owned())
-            .collect()
     }
 
     fn set(&mut self, key: &'static Key, value: Value, origin: Origin) {
@@ -155,14 +143,5 @@ fn unknown(path: &str, origin: String, spell: fn(&Key) -> String) -> Problem {
         got: Some("an unknown key".to_owned()),
         need,
         remedy: keys::closest(path).map(|key| format!("did you mean {}?", spell(key))),
-    }
-}
-
-/// Tells whether an operator set this key, rather than a default or Dify's `.env` as it ships.
-fn deliberate(key: &Key, found: &Found) -> bool {
-    match &found.origin {
-        Origin::Default => false,
-        Origin::Dify(_) => found.value.text() != key.default,
-        Origin::File { .. } | Origin::Variable(_) => true,
     }
 }

@@ -223,17 +223,6 @@ fn an_env_file_of_dify_is_enough_with_the_upstream() {
         loaded.warnings,
         ["tokens.ttl_days (OAUTH_TTL_DAYS): 400 days is outside 1 to 365, using 365"]
     );
-    // The empty ones came along with their defaults and ask for nothing.
-    assert!(loaded.not_in_force.is_empty());
-}
-
-#[test]
-fn a_key_not_in_force_is_listed_when_set_even_to_its_default() {
-    assert!(loaded("", &[]).not_in_force.is_empty());
-    assert_eq!(
-        loaded("rate_limits.bearer = '0'", &[]).not_in_force,
-        ["rate_limits.bearer"]
-    );
 }
 
 #[test]
@@ -257,7 +246,6 @@ fn nodes_of_a_cluster_are_a_host_and_a_port_each() {
     let nodes = |list: &str| {
         let more = format!("redis.cluster_nodes = {list}");
         let loaded = loaded(&more, &[]);
-        assert!(loaded.not_in_force.is_empty());
         let nodes = loaded.config.redis.cluster_nodes.into_iter();
         nodes.map(|node| (node.host, node.port)).collect::<Vec<_>>()
     };

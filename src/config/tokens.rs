@@ -77,7 +77,7 @@ pub struct RateLimitsConfig {
     pub approve_external: RateLimit,
     /// Reads of the account, per account or e-mail.
     pub account: RateLimit,
-    /// Checked requests, per token; `None`: left to Dify's own limit. Not in force yet.
+    /// Checked requests, per token; `None`: left to Dify's own limit.
     pub bearer: Option<RateLimit>,
 }
 

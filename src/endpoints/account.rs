@@ -128,6 +128,7 @@ impl Endpoints {
         self.require_enabled()?;
         match self.checker.check(&token).await? {
             Verdict::Live(entry) if entry.context.subject.kind() == token.kind() => {
+                self.bearer_limit.admit(entry.context.token_id).await?;
                 self.activity.note(&entry);
                 Ok(entry)
             }

@@ -119,7 +119,7 @@ impl Reply {
     /// Adds where the caller stands with a limit (draft-ietf-httpapi-ratelimit-headers).
     #[must_use]
     pub fn with_standing(self, standing: &Standing) -> Self {
-        let name = standing.limit.as_str();
+        let name = standing.limit;
         let (count, window) = (standing.quota.count, standing.quota.window.as_secs());
         let (remaining, reset) = (standing.remaining, whole_seconds(standing.reset));
         self.with(

@@ -6,8 +6,12 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use crate::{
+    config::RateLimit,
     device::{DeviceCode, UserCode},
-    rate_limit::{Occupancy, WindowKey},
+    rate_limit::{
+        Occupancy, WindowKey,
+        ledger::{Grant, Unused},
+    },
 };
 
 /// A value of the login store and the time it has left.
@@ -147,4 +151,19 @@ pub trait Windows: Send + Sync + fmt::Debug {
         window: Duration,
         member: u64,
     ) -> Result<Occupancy, StoreError>;
+
+    /// Leases up to `ask` of a quota's requests from the ledger under `key`, after what is `unused`
+    /// of an earlier lease has been taken back: what [`crate::rate_limit::ledger`] says. One atomic
+    /// step; no ledger is a window too.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot say whether it was done.
+    async fn lease(
+        &self,
+        key: &WindowKey,
+        quota: RateLimit,
+        ask: u32,
+        unused: Option<Unused>,
+    ) -> Result<Grant, StoreError>;
 }

@@ -18,6 +18,7 @@ use difygate::{
 use crate::{
     contract::{cache_contract, cache_races, clock, hash_of},
     contract_flow::{flow_contract, flow_races, windows_contract},
+    contract_leases::leases_contract,
     contract_nonces::nonces_contract,
     support::{Browser, DedicatedCluster, Gateway, Login, Stage, assert_eventually, patience},
 };
@@ -65,6 +66,7 @@ async fn keeps_every_promise(cluster: &DedicatedCluster, prefix: &str) -> Vec<Ve
     flow_contract(Arc::clone(&flows) as Arc<_>).await;
     flow_races(flows).await;
     windows_contract(Arc::new(RedisWindows::new(Arc::clone(&link)))).await;
+    leases_contract(Arc::new(RedisWindows::new(Arc::clone(&link)))).await;
     nonces_contract(Arc::new(RedisNonces::new(link))).await;
 
     // The contracts use few keys; these are enough to meet every node, by script and without.

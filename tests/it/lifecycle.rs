@@ -190,21 +190,6 @@ async fn an_idle_connection_has_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_of_later_releases_are_named_at_the_start() {
-    let gateway = Gateway::builder()
-        .set("rate_limits.bearer", "\"60/1m\"")
-        .start()
-        .await;
-
-    gateway
-        .wait_for_log(|line| {
-            Gateway::log_field(line, "key").is_some_and(|named| named == "rate_limits.bearer")
-        })
-        .await;
-    assert!(!gateway.log_text().contains("rate_limits.account"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_access_log_says_what_it_was_asked_to_say() {
     let (upstream, database) = (Upstream::start().await, Database::create().await);
     let redis = RedisSpace::create().await;

@@ -156,12 +156,17 @@ async fn limits(document: &mut Document) {
             .fold(gateway, |gateway, limit| {
                 gateway.set(&format!("rate_limits.{limit}"), "\"1/1h\"")
             })
+            // Enough to meet the limit of the account first.
+            .set("rate_limits.bearer", "\"2/1h\"")
     })
     .await;
     stage.database.dify_setup().await;
     // Whether a person approves or denies is one limit, of one account; so each has its own.
     let denier = stage.database.account("eve@example.com", "Eve").await;
     let (approver, denier) = (Browser::of(stage.account_id), Browser::of(denier));
+    let own = format!("{SESSIONS}/self");
+    let id = format!("{SESSIONS}/{}", stage.external.id);
+    let bearer = |method, path: &str| request(method, path).bearer(&stage.account.token);
     let rows = [
         (device("code"), request("POST", &device("code"))),
         (device("lookup"), request("GET", &device("lookup"))),
@@ -175,6 +180,9 @@ async fn limits(document: &mut Document) {
             ACCOUNT.to_owned(),
             request("GET", ACCOUNT).bearer(&stage.account.token),
         ),
+        (SESSIONS.to_owned(), bearer("GET", SESSIONS)),
+        (own.clone(), bearer("DELETE", &own)),
+        (SESSION.to_owned(), bearer("DELETE", &id)),
     ];
     for (template, ask) in rows {
         ask.send(stage.gateway.addr()).await;

@@ -11,12 +11,14 @@
 mod approvals;
 mod audit;
 mod bearer;
+mod bearer_limit;
 mod cluster;
 mod coherence;
 mod commands;
 mod config;
 mod contract;
 mod contract_flow;
+mod contract_leases;
 mod contract_nonces;
 mod demo_enterprise;
 mod device_flow;

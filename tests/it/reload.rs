@@ -81,6 +81,28 @@ async fn a_new_secret_key_ends_console_sessions_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_limit_per_token_changes_at_once_leases_and_all() {
+    let stage = Stage::with(|gateway| gateway.set("rate_limits.bearer", r#""1000/1h""#)).await;
+    let apps = request("GET", "/openapi/v1/apps").bearer(&stage.account.token);
+    for _ in 0..20 {
+        stage.forwards(&apps).await;
+    }
+
+    reloads(&stage.gateway, r#""1000/1h""#, r#""20/1h""#).await;
+    let limited = stage.refuses(&apps, 429).await;
+    assert_eq!(
+        limited.header("ratelimit-policy"),
+        Some("\"bearer\";q=20;w=3600")
+    );
+    reloads(&stage.gateway, r#""20/1h""#, r#""22/1h""#).await;
+    stage.forwards(&apps).await;
+    stage.forwards(&apps).await;
+    stage.refuses(&apps, 429).await;
+    reloads(&stage.gateway, r#""22/1h""#, r#""0""#).await;
+    stage.forwards(&apps).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_clients_and_the_log_level_change_at_once() {
     let stage = Stage::with(|gateway| {
         gateway

@@ -11,7 +11,11 @@ use async_trait::async_trait;
 use super::lock;
 use crate::{
     clock::{Clock, Monotonic},
-    rate_limit::{Occupancy, WindowKey},
+    config::RateLimit,
+    rate_limit::{
+        Occupancy, WindowKey,
+        ledger::{Grant, Ledger, Unused},
+    },
     store::{StoreError, Windows},
 };
 
@@ -20,6 +24,7 @@ use crate::{
 pub struct EmbeddedWindows {
     clock: Arc<dyn Clock>,
     hits: Mutex<HashMap<WindowKey, VecDeque<Monotonic>>>,
+    ledgers: Mutex<HashMap<WindowKey, Ledger>>,
 }
 
 impl EmbeddedWindows {
@@ -28,6 +33,7 @@ impl EmbeddedWindows {
         Self {
             clock,
             hits: Mutex::default(),
+            ledgers: Mutex::default(),
         }
     }
 }
@@ -58,5 +64,18 @@ impl Windows for EmbeddedWindows {
             used: used + u32::from(admitted),
             oldest_leaves_in: oldest.plus(window).since(now),
         })
+    }
+
+    async fn lease(
+        &self,
+        key: &WindowKey,
+        quota: RateLimit,
+        ask: u32,
+        unused: Option<Unused>,
+    ) -> Result<Grant, StoreError> {
+        let now = self.clock.monotonic().as_micros();
+        let mut all = lock(&self.ledgers);
+        let ledger = all.entry(key.clone()).or_default();
+        Ok(ledger.lease(now, quota, ask, unused))
     }
 }
