@@ -29,12 +29,14 @@ use crate::{
     retention,
     route::{RouteTable, Surface},
     store::{CacheObserver, redis::Tracking},
+    trace::Exporter,
 };
 
 mod enterprise;
 mod live;
 mod local;
 mod stores;
+mod traces;
 
 use enterprise::Enterprise;
 pub use live::Live;
@@ -81,6 +83,8 @@ pub struct App {
     follow_as: Option<Uuid>,
     server: Arc<ServerConf>,
     http2: H2Options,
+    /// What brings spans to the collector, where requests are traced.
+    exporter: Option<Exporter>,
 }
 
 impl App {
@@ -108,15 +112,7 @@ impl App {
                 entropy: Arc::clone(&entropy),
                 metrics: Arc::clone(&metrics),
             },
-            check::Settings {
-                capacity: config.token_cache.capacity,
-                positive_ttl: config.token_cache.positive_ttl,
-                negative_ttl: config.token_cache.negative_ttl,
-                untracked_ttl: config.token_cache.untracked_ttl,
-                deadline: config.postgres.timeout + config.redis.timeout,
-                // The rest of the pool is for logins and sessions, flood or no flood.
-                lookups: config.postgres.pool_size - config.postgres.pool_size / 4,
-            },
+            check_settings(config),
         ));
         let activity = Arc::new(Activity::new(
             Arc::clone(&stores.stores.sessions),
@@ -139,6 +135,7 @@ impl App {
             enterprise,
         );
         let backends = backends(config, &health)?;
+        let (tracer, exporter) = traces::wired(&config.tracing, &*entropy, &metrics)?.unzip();
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
@@ -170,6 +167,7 @@ impl App {
                 clock,
                 metrics: Arc::clone(&metrics),
                 request_ids,
+                tracer,
             },
             listeners,
             admin: (
@@ -192,6 +190,7 @@ impl App {
                 ..ServerConf::default()
             }),
             http2: gateway::http2_limits(config.server.max_header_bytes),
+            exporter,
         })
     }
 
@@ -225,6 +224,8 @@ impl App {
         let (shutdown, stopping) = watch::channel(false);
         let connections = TaskTracker::new();
         let activity = Arc::clone(&self.gateway.activity);
+        let clock = Arc::clone(&self.gateway.clock);
+        let exporting = self.exporter.map(Exporter::start);
         let mut proxy = http_proxy(&self.server, self.gateway);
         proxy.h2_options = Some(self.http2);
         let mut options = HttpServerOptions::default();
@@ -243,6 +244,7 @@ impl App {
         }
 
         stop.await;
+        let asked = clock.monotonic();
         tracing::info!("stopping: no new connections, waiting for those under way");
         self.health.drain();
         shutdown.send_replace(true);
@@ -261,6 +263,10 @@ impl App {
             );
         }
         activity.flush().await;
+        if let Some(exporting) = exporting {
+            let left = self.grace.saturating_sub(clock.monotonic().since(asked));
+            exporting.finish(left).await;
+        }
         ended
     }
 
@@ -310,6 +316,19 @@ impl App {
             tasks.spawn(retention::keep_pruning(sessions, days));
         }
         tasks
+    }
+}
+
+/// Takes what the token check needs from the configuration.
+fn check_settings(config: &Config) -> check::Settings {
+    check::Settings {
+        capacity: config.token_cache.capacity,
+        positive_ttl: config.token_cache.positive_ttl,
+        negative_ttl: config.token_cache.negative_ttl,
+        untracked_ttl: config.token_cache.untracked_ttl,
+        deadline: config.postgres.timeout + config.redis.timeout,
+        // The rest of the pool is for logins and sessions, flood or no flood.
+        lookups: config.postgres.pool_size - config.postgres.pool_size / 4,
     }
 }
 

@@ -24,6 +24,7 @@ mod spelling;
 mod tests;
 mod tls;
 mod tokens;
+mod traces;
 mod units;
 mod upstream;
 mod value;
@@ -41,6 +42,7 @@ pub use self::routes::{RoutePolicy, RouteRule, RouteUpstream};
 pub use self::server::{AdminConfig, ServerConfig, TlsConfig, TlsFile};
 pub use self::spelling::Spelling;
 pub use self::tokens::{Coherence, RateLimit, RateLimitsConfig, TokenCacheConfig, TokensConfig};
+pub use self::traces::{CollectorConfig, TracingConfig};
 pub use self::upstream::{Endpoint, UpstreamConfig};
 
 use self::reader::Reader;
@@ -78,6 +80,8 @@ pub struct Config {
     pub forward: ForwardConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Which requests are traced, and where the spans go.
+    pub tracing: TracingConfig,
     /// Own routing rules in file order; the first match wins.
     pub routes: Vec<RouteRule>,
 }
@@ -142,6 +146,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let rate_limits = RateLimitsConfig::read(reader);
     let forward = ForwardConfig::read(reader);
     let log = LogConfig::read(reader);
+    let tracing = TracingConfig::read(reader);
     let routes = routes::read(reader);
     Some(Config {
         server,
@@ -158,6 +163,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         rate_limits,
         forward,
         log,
+        tracing,
         routes,
     })
 }

@@ -11,8 +11,10 @@ use prometheus::{
 use crate::health::{Health, State};
 
 mod coherence;
+mod traces;
 
 pub use coherence::{CoherenceMetrics, FlushReason};
+pub use traces::{SpanDrop, TraceMetrics};
 
 /// Upper bounds of request durations in seconds. From what a refusal costs (well under a
 /// millisecond) over an ordinary API call to a blocking workflow run of minutes.
@@ -151,6 +153,8 @@ pub struct Metrics {
     pub check_waiters: IntGauge,
     /// How local entries follow those in Redis.
     pub coherence: CoherenceMetrics,
+    /// What becomes of spans.
+    pub traces: TraceMetrics,
     /// Tokens held in the local map.
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
@@ -199,6 +203,7 @@ impl Metrics {
             rejections,
             dependencies: DependencyMetrics::new(&registry),
             coherence: CoherenceMetrics::new(&registry),
+            traces: TraceMetrics::new(&registry),
             requests_in_flight: gauge(
                 &registry,
                 "requests_in_flight",

@@ -51,3 +51,4 @@ mod support;
 mod surfaces;
 mod tidy;
 mod tls;
+mod traces;
