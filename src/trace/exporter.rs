@@ -126,7 +126,7 @@ impl Exporter {
                 Err(error) => error,
             };
             if !std::mem::replace(failing, true) {
-                tracing::warn!(%error, "the collector takes no spans; they are dropped");
+                tracing::warn!(%error, "the collector takes no spans");
             }
             if attempt == ATTEMPTS || !error.is_passing() || stop.is_cancelled() {
                 return Err(error);

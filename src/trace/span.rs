@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{SpanId, TraceId};
 
-/// Longest text of an attribute, in characters: clients choose how long a path and a `Host` are.
+/// Longest text of an attribute, in bytes: clients choose how long a path and a `Host` are.
 /// Together with the queue's size it bounds the memory of what waits: less than 4 KiB a span.
 const LONGEST_TEXT: usize = 1_024;
 
@@ -45,7 +45,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Adds an attribute; text is cut to 1,024 characters.
+    /// Adds an attribute; text is cut to 1,024 bytes.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.attributes.push((name, value.into()));
@@ -77,8 +77,9 @@ impl From<&'static str> for Value {
 
 impl From<String> for Value {
     fn from(mut text: String) -> Self {
-        if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
-            text.truncate(end);
+        if text.len() > LONGEST_TEXT {
+            let mut ends = (0..=LONGEST_TEXT).rev();
+            text.truncate(ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0));
             text.shrink_to_fit();
         }
         Self::Text(Cow::Owned(text))
@@ -97,8 +98,11 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_between_characters() {
-        let text = |length| Value::from("é".repeat(length));
-        assert_eq!(text(2_000), text(LONGEST_TEXT));
-        assert_ne!(text(LONGEST_TEXT - 1), text(LONGEST_TEXT));
+        // Each takes three bytes, and 341 of them 1,023.
+        let text = |count| Value::from("€".repeat(count));
+        assert_eq!(text(2_000), text(341));
+        assert_ne!(text(340), text(341));
+        let plain = |count| Value::from("a".repeat(count));
+        assert_eq!(plain(2_000), plain(LONGEST_TEXT));
     }
 }
