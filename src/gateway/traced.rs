@@ -2,7 +2,7 @@
 //! call to the upstream. Names are those of OpenTelemetry's stable semantic conventions for HTTP.
 
 use http::{Method, Version, header, uri::Authority};
-use pingora::{Error, ErrorType, OrErr as _, proxy::Session};
+use pingora::{Error, ErrorSource, ErrorType, OrErr as _, proxy::Session};
 
 use super::{Ctx, Gateway, local::scheme_of};
 use crate::{
@@ -127,119 +127,137 @@ impl Gateway {
             return;
         };
         let Some(notes) = &trace.notes else { return };
-        let ended = notes.at(self.clock.monotonic());
-        let failure = failure(ctx, error);
-        let mut spans = Vec::with_capacity(3);
-        if let Some(check) = &notes.check {
-            let time = (notes.at(check.began), notes.at(check.ended));
-            let undecided = check.tier.is_none();
-            let span = trace
-                .place
-                .check(time)
-                .with_some("difygate.tier", check.tier)
-                .with("difygate.result", check.result)
-                .with_some("error.type", undecided.then_some("undecided"))
-                .failed_if(undecided);
-            spans.push(span);
-        }
-        let path = CanonicalPath::parse(session.req_header().raw_path()).ok();
-        if let (Some(began), Some(backend)) = (notes.upstream, &ctx.backend) {
-            let time = (notes.at(began), ended);
-            let target = backend.endpoint();
-            let url = path
-                .as_ref()
-                .map(|path| format!("{target}{}", path.as_str()));
-            let method = method_of(session);
-            // What was sent instead of an answer of the upstream's is no status of its own.
-            let answered = (ctx.outcome != Some(Outcome::Rejected)).then_some(ctx.status);
-            let failed = failure.is_some() || ctx.status >= 400;
-            let span = trace
-                .place
-                .upstream(method, time)
-                .with("http.request.method", method)
-                .with_some("url.full", url)
-                .with("server.address", target.host.clone())
-                .with("server.port", target.port)
-                .with_some("http.response.status_code", answered.filter(|it| *it > 0))
-                .with_some(
-                    "error.type",
-                    failure.or_else(|| failed.then(|| ctx.status.to_string())),
-                )
-                .failed_if(failed);
-            spans.push(span);
-        }
+        let head = session.req_header();
+        let path = CanonicalPath::parse(head.raw_path()).ok();
         let route = path
             .as_ref()
-            .and_then(|path| self.routes.pattern_of(path, &session.req_header().method));
-        let time = (notes.at(notes.began), ended);
-        spans.push(request_span(
+            .and_then(|path| self.routes.pattern_of(path, &head.method));
+        let ended = Ended {
             session,
             error,
             ctx,
-            &trace.place,
-            (path, route),
-            time,
-        ));
+            place: &trace.place,
+            notes,
+            path: path.as_ref().map(CanonicalPath::as_str),
+            at: notes.at(self.clock.monotonic()),
+        };
+        let mut spans = Vec::with_capacity(3);
+        spans.extend(ended.check());
+        spans.extend(ended.call());
+        spans.push(ended.request(route));
         tracer.record(spans);
     }
 }
 
-/// Builds the span of the request itself.
-fn request_span(
-    session: &Session,
-    error: Option<&Error>,
-    ctx: &Ctx,
-    place: &RequestTrace,
-    (path, route): (Option<CanonicalPath<'_>>, Option<String>),
-    time: (u64, u64),
-) -> Span {
-    let method = method_of(session);
-    let name = match &route {
-        Some(route) => format!("{method} {route}"),
-        None => method.to_owned(),
-    };
-    let server = session.req_header().headers.get(header::HOST);
-    let server = server.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let host = server.as_ref().map(|it| {
-        let host = it.host();
-        host.trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned()
-    });
-    let failure = failure(ctx, error);
-    let fault = ctx.status >= 500 || ctx.status == 0;
-    place
-        .request(name, time)
-        .with("http.request.method", method)
-        .with_some("http.route", route)
-        // What has no canonical form may hold anything; the access line has it.
-        .with_some("url.path", path.map(|path| path.as_str().to_owned()))
-        .with("url.scheme", scheme_of(session, ctx))
-        .with_some(
-            "http.response.status_code",
-            (ctx.status > 0).then_some(ctx.status),
-        )
-        .with_some("client.address", ctx.client.map(|ip| ip.to_string()))
-        .with_some("server.address", host)
-        .with_some("server.port", server.and_then(|it| it.port_u16()))
-        .with_some("network.protocol.version", version_of(session))
-        .with_some(
-            "error.type",
-            failure.or_else(|| fault.then(|| ctx.status.to_string())),
-        )
-        .with("difygate.request_id", ctx.request_id().to_owned())
-        .with_some("difygate.outcome", ctx.outcome.map(Outcome::as_str))
-        .failed_if(fault || ctx.outcome == Some(Outcome::Aborted))
+/// A request that has ended.
+struct Ended<'a> {
+    session: &'a Session,
+    error: Option<&'a Error>,
+    ctx: &'a Ctx,
+    place: &'a RequestTrace,
+    notes: &'a Notes,
+    /// What has no canonical form may hold anything, and is in the access line alone.
+    path: Option<&'a str>,
+    /// When it ended, in nanoseconds since 1970.
+    at: u64,
 }
 
-/// Says what went wrong between the client, the gateway and the upstream: why the gateway refused,
-/// or the kind of a failure alone, since pingora's full text may quote what a client sent.
-fn failure(ctx: &Ctx, error: Option<&Error>) -> Option<String> {
-    match (ctx.outcome, ctx.reason, error) {
-        (Some(Outcome::Rejected), Some(reason), _) => Some(reason.to_owned()),
-        (Some(Outcome::Aborted), _, Some(error)) => Some(error.etype().as_str().to_owned()),
-        (Some(Outcome::Aborted), _, None) => Some("aborted".to_owned()),
-        _ => None,
+impl Ended<'_> {
+    /// Builds the span of the request itself.
+    fn request(&self, route: Option<String>) -> Span {
+        let (session, ctx) = (self.session, self.ctx);
+        let method = method_of(session);
+        let name = match &route {
+            Some(route) => format!("{method} {route}"),
+            None => method.to_owned(),
+        };
+        let server = session.req_header().headers.get(header::HOST);
+        let server = server.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let host = server.as_ref().map(|server| {
+            let host = server.host();
+            host.trim_matches(['[', ']']).to_owned()
+        });
+        self.place
+            .request(name, (self.notes.at(self.notes.began), self.at))
+            .with("http.request.method", method)
+            .with_some("http.route", route)
+            .with_some("url.path", self.path.map(ToOwned::to_owned))
+            .with("url.scheme", scheme_of(session, ctx))
+            .with_some("http.response.status_code", self.status())
+            .with_some("client.address", ctx.client.map(|ip| ip.to_string()))
+            .with_some("server.address", host)
+            .with_some("server.port", server.and_then(|server| server.port_u16()))
+            .with_some("network.protocol.version", version_of(session))
+            .with_some("error.type", self.failure(500))
+            .with("difygate.request_id", ctx.request_id().to_owned())
+            .with_some("difygate.outcome", ctx.outcome.map(Outcome::as_str))
+            .failed_if(ctx.status >= 500 || self.broke_off() && !self.client_left())
+    }
+
+    /// Builds the span of the token check, where there was one.
+    fn check(&self) -> Option<Span> {
+        let check = self.notes.check.as_ref()?;
+        let time = (self.notes.at(check.began), self.notes.at(check.ended));
+        let undecided = check.tier.is_none();
+        let span = self
+            .place
+            .check(time)
+            .with_some("difygate.tier", check.tier)
+            .with("difygate.result", check.result)
+            .with_some("error.type", undecided.then_some("undecided"))
+            .failed_if(undecided);
+        Some(span)
+    }
+
+    /// Builds the span of the call to the upstream, where there was one.
+    fn call(&self) -> Option<Span> {
+        let began = self.notes.at(self.notes.upstream?);
+        let target = self.ctx.backend.as_ref()?.endpoint();
+        let method = method_of(self.session);
+        // What was sent instead of the upstream's answer is no status of its own.
+        let refused = self.ctx.outcome == Some(Outcome::Rejected);
+        let status = self.status().filter(|_| !refused);
+        let failure = self.failure(400).filter(|_| !self.client_left());
+        let failed = failure.is_some();
+        let span = self
+            .place
+            .upstream(method, (began, self.at))
+            .with("http.request.method", method)
+            .with_some("url.full", self.path.map(|path| format!("{target}{path}")))
+            .with("server.address", target.host.clone())
+            .with("server.port", target.port)
+            .with_some("http.response.status_code", status)
+            .with_some("error.type", failure)
+            .failed_if(failed);
+        Some(span)
+    }
+
+    fn status(&self) -> Option<u16> {
+        Some(self.ctx.status).filter(|status| *status > 0)
+    }
+
+    fn broke_off(&self) -> bool {
+        self.ctx.outcome == Some(Outcome::Aborted)
+    }
+
+    /// Tells whether the request broke off on the client's side, which is nobody else's failure.
+    fn client_left(&self) -> bool {
+        let source = self.error.map(|error| error.esource());
+        self.broke_off() && matches!(source, None | Some(ErrorSource::Downstream))
+    }
+
+    /// Says what went wrong: why the gateway refused, the kind of a failure alone, since pingora's
+    /// full text may quote what a client sent, or the status where that is `least` or more.
+    fn failure(&self, least: u16) -> Option<String> {
+        match (self.ctx.outcome, self.ctx.reason, self.error) {
+            (Some(Outcome::Rejected), Some(reason), _) => Some(reason.to_owned()),
+            (Some(Outcome::Aborted), _, Some(error)) => Some(error.etype().as_str().to_owned()),
+            (Some(Outcome::Aborted), _, None) => Some("aborted".to_owned()),
+            _ => self
+                .status()
+                .filter(|status| *status >= least)
+                .map(|status| status.to_string()),
+        }
     }
 }
 

@@ -172,6 +172,39 @@ async fn a_failure_of_the_upstream_is_one_of_both_spans() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_is_nobodys_failure() {
+    let (stage, collector) = traced().await;
+    stage.upstream.on("/v1/long", Behaviour::HangMidBody);
+    let mut client = stage.gateway.client().await;
+    client.send(&request("GET", "/v1/long").to_bytes()).await;
+    assert_eq!(client.read_head().await.status, 200);
+    client.reset();
+
+    let spans = collector.wait_for_spans(2).await;
+    let (server, call) = (of_kind(&spans, 2), of_kind(&spans, 3));
+    assert_eq!(server.attribute("difygate.outcome"), "aborted");
+    assert_ne!(server.attribute("error.type"), "");
+    assert_eq!(call.attribute("error.type"), "");
+    assert!(!server.failed() && !call.failed(), "{spans:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_a_failure_of_the_upstream() {
+    let (stage, collector) = traced().await;
+    let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin".to_vec();
+    stage.upstream.on("/v1/cut", Behaviour::Raw(cut));
+    let mut client = stage.gateway.client().await;
+    client.send(&request("GET", "/v1/cut").to_bytes()).await;
+    assert_eq!(client.read_head().await.status, 200);
+
+    let spans = collector.wait_for_spans(2).await;
+    for span in [of_kind(&spans, 2), of_kind(&spans, 3)] {
+        assert!(span.failed(), "{span:#?}");
+        assert_ne!(span.attribute("error.type"), "", "{span:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_of_a_request_is_in_its_spans() {
     let collector = Collector::start().await;
     let mut stage = Stage::with(|gateway| {
