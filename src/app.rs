@@ -19,6 +19,7 @@ use crate::{
     listener::{Front, Room, Tls},
     metrics::Metrics,
     route::{RouteTable, Surface},
+    trace::Exporter,
 };
 
 mod enterprise;
@@ -28,6 +29,7 @@ mod run;
 mod sockets;
 mod status;
 mod stores;
+mod traces;
 
 use enterprise::Enterprise;
 pub use live::Live;
@@ -81,6 +83,8 @@ pub struct App {
     threads: NonZeroUsize,
     server: Arc<ServerConf>,
     http2: H2Options,
+    /// What brings spans to the collector, where requests are traced.
+    exporter: Option<Exporter>,
 }
 
 impl App {
@@ -108,15 +112,7 @@ impl App {
                 entropy: Arc::clone(&entropy),
                 metrics: Arc::clone(&metrics),
             },
-            check::Settings {
-                capacity: config.token_cache.capacity,
-                positive_ttl: config.token_cache.positive_ttl,
-                negative_ttl: config.token_cache.negative_ttl,
-                untracked_ttl: config.token_cache.untracked_ttl,
-                deadline: config.postgres.timeout + config.redis.timeout,
-                // The rest of the pool is for logins and sessions, flood or no flood.
-                lookups: config.postgres.pool_size - config.postgres.pool_size / 4,
-            },
+            check_settings(config),
         ));
         let activity = Arc::new(Activity::new(
             Arc::clone(&stores.stores.sessions),
@@ -139,6 +135,7 @@ impl App {
             enterprise,
         );
         let backends = backends(config, &health)?;
+        let (tracer, exporter) = traces::wired(&config.tracing, &*entropy, &metrics)?.unzip();
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         Ok(Self {
@@ -171,6 +168,7 @@ impl App {
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
                 request_ids,
+                tracer,
             })),
             tells: Tells {
                 health: Arc::clone(&health),
@@ -197,12 +195,26 @@ impl App {
                 ..ServerConf::default()
             }),
             http2: gateway::http2_limits(config.server.max_header_bytes),
+            exporter,
         })
     }
 
     /// Returns what can be changed while it runs.
     pub fn live(&self) -> Live {
         self.live.clone()
+    }
+}
+
+/// Takes what the token check needs from the configuration.
+fn check_settings(config: &Config) -> check::Settings {
+    check::Settings {
+        capacity: config.token_cache.capacity,
+        positive_ttl: config.token_cache.positive_ttl,
+        negative_ttl: config.token_cache.negative_ttl,
+        untracked_ttl: config.token_cache.untracked_ttl,
+        deadline: config.postgres.timeout + config.redis.timeout,
+        // The rest of the pool is for logins and sessions, flood or no flood.
+        lookups: config.postgres.pool_size - config.postgres.pool_size / 4,
     }
 }
 

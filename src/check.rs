@@ -70,9 +70,11 @@ pub enum Undecided {
 
 /// A verdict and where it came from.
 #[derive(Clone, Debug)]
-struct Finding {
-    verdict: Verdict,
-    tier: Tier,
+pub struct Finding {
+    /// What it is.
+    pub verdict: Verdict,
+    /// Who had it.
+    pub tier: Tier,
 }
 
 /// Checks tokens.
@@ -141,14 +143,15 @@ impl TokenChecker {
         hit
     }
 
-    /// Checks a token that the local map does not know, together with whoever else waits for it.
+    /// Checks a token that the local map does not know, together with whoever else waits for it,
+    /// and says who knew.
     ///
     /// Dropping the future is safe: the flight goes on for the others, and for the caches.
     ///
     /// # Errors
     ///
     /// [`Undecided`] when no store can say. This is no refusal.
-    pub async fn resolve(&self, kind: TokenKind, hash: TokenHash) -> Result<Verdict, Undecided> {
+    pub async fn resolve(&self, kind: TokenKind, hash: TokenHash) -> Result<Finding, Undecided> {
         let mut landed = self.fly(kind, hash).await;
         if let Ok(Landed {
             outcome:
@@ -161,10 +164,15 @@ impl TokenChecker {
         {
             // It may have been asked before this request came, and the token may have been revoked
             // in between, with everybody told. The map would know; a flight from now on does.
-            match self.look_up(&hash) {
-                Hit::Live(entry) => return Ok(Verdict::Live(entry)),
-                Hit::Refused => return Ok(Verdict::Refused),
-                Hit::Miss => landed = self.fly(kind, hash).await,
+            let tier = Tier::Local;
+            let verdict = match self.look_up(&hash) {
+                Hit::Live(entry) => Some(Verdict::Live(entry)),
+                Hit::Refused => Some(Verdict::Refused),
+                Hit::Miss => None,
+            };
+            match verdict {
+                Some(verdict) => return Ok(Finding { verdict, tier }),
+                None => landed = self.fly(kind, hash).await,
             }
         }
         let finding = landed
@@ -177,7 +185,7 @@ impl TokenChecker {
                 .check(*tier, matches!(verdict, Verdict::Live(_))),
             Err(_) => self.metrics.checks_undecided.inc(),
         }
-        finding.map(|finding| finding.verdict)
+        finding
     }
 
     async fn fly(&self, kind: TokenKind, hash: TokenHash) -> Result<Landed<Outcome>, Lost> {
@@ -211,7 +219,10 @@ impl TokenChecker {
         match self.look_up(&hash) {
             Hit::Live(entry) => Ok(Verdict::Live(entry)),
             Hit::Refused => Ok(Verdict::Refused),
-            Hit::Miss => self.resolve(token.kind(), hash).await,
+            Hit::Miss => {
+                let finding = self.resolve(token.kind(), hash).await?;
+                Ok(finding.verdict)
+            }
         }
     }
 

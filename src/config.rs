@@ -25,6 +25,7 @@ mod spelling;
 mod tests;
 mod tls;
 mod tokens;
+mod traces;
 mod units;
 mod upstream;
 mod value;
@@ -43,6 +44,7 @@ pub use self::routes::{RoutePolicy, RouteRule, RouteUpstream};
 pub use self::server::{AdminConfig, ServerConfig, TlsConfig, TlsFile};
 pub use self::spelling::Spelling;
 pub use self::tokens::{Coherence, RateLimit, RateLimitsConfig, TokenCacheConfig, TokensConfig};
+pub use self::traces::{CollectorConfig, TracingConfig};
 pub use self::upstream::{Endpoint, UpstreamConfig};
 
 use self::reader::Reader;
@@ -80,6 +82,8 @@ pub struct Config {
     pub forward: ForwardConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Which requests are traced, and where the spans go.
+    pub tracing: TracingConfig,
     /// Own routing rules in file order; the first match wins.
     pub routes: Vec<RouteRule>,
 }
@@ -137,6 +141,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let rate_limits = RateLimitsConfig::read(reader);
     let forward = ForwardConfig::read(reader);
     let log = LogConfig::read(reader);
+    let tracing = TracingConfig::read(reader);
     let routes = routes::read(reader);
     Some(Config {
         server,
@@ -153,6 +158,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         rate_limits,
         forward,
         log,
+        tracing,
         routes,
     })
 }

@@ -3,7 +3,7 @@
 //! Connections are kept and reused. A request is sent again only where nothing of it was sent:
 //! where no connection could be made, or where a kept one had ended before the first byte.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -117,7 +117,7 @@ impl EnterpriseClient {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(api_url.scheme() == "https")?)
+            .with_tls_config(tls(api_url.scheme())?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -206,13 +206,9 @@ impl fmt::Debug for EnterpriseClient {
 }
 
 /// Trusts whom the system trusts, like the connections to the upstream: an operator's own
-/// authority is installed once. Where TLS is not `wanted` the store is not read.
-fn tls(wanted: bool) -> Result<rustls::ClientConfig, InvalidTarget> {
-    let tls = ClientTls::default();
-    let config = if wanted {
-        tls.config()
-    } else {
-        tls.with_roots(Arc::new(rustls::RootCertStore::empty()))
-    };
-    config.map_err(|error| InvalidTarget::Roots(error.to_string()))
+/// authority is installed once.
+fn tls(scheme: &str) -> Result<rustls::ClientConfig, InvalidTarget> {
+    ClientTls::default()
+        .config_for(scheme)
+        .map_err(|error| InvalidTarget::Roots(error.to_string()))
 }

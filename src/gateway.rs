@@ -28,6 +28,7 @@ use crate::{
     rate_limit::bearer::BearerLimiter,
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
     token::{self, BearerToken},
+    trace::Tracer,
 };
 
 mod access;
@@ -38,11 +39,13 @@ mod heads;
 mod http2;
 mod local;
 mod respond;
+mod traced;
 mod upstream;
 
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
 pub use http2::limits as http2_limits;
+pub use traced::Traced;
 pub use upstream::{Backend, Backends, reach};
 
 /// The gateway's settings that requests look at.
@@ -98,6 +101,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// What requests are called.
     pub request_ids: Arc<RequestIds>,
+    /// Who traces them; `None`: nobody, and what clients say of traces passes untouched.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// A gateway that several proxies share, one for each thread.
@@ -177,7 +182,7 @@ impl Gateway {
                     Hit::Live(entry) => entry,
                     Hit::Refused => return Err(Rejection::InvalidToken),
                     // Boxed, like all that is rare: it would make every request's future larger.
-                    Hit::Miss => match Box::pin(self.checker.resolve(kind, hash)).await? {
+                    Hit::Miss => match Box::pin(self.resolve(ctx, kind, hash)).await? {
                         Verdict::Live(entry) => entry,
                         Verdict::Refused => return Err(Rejection::InvalidToken),
                     },
@@ -289,6 +294,7 @@ impl ProxyHttp for SharedGateway {
         keep_alive(session, self.settings.idle_seconds);
         http2::settle(session, Duration::from_secs(self.settings.idle_seconds));
         ctx.client = self.identify(session, ctx);
+        self.begin_trace(session, ctx);
         let answered = match self.judge(session, ctx).await {
             Ok(Next::Forward) => {
                 forward::disarm_connection(session);
@@ -331,6 +337,9 @@ impl ProxyHttp for SharedGateway {
                 "a forwarded request has a backend",
             )
         })?;
+        if let Some(trace) = &mut ctx.trace {
+            trace.calls_upstream(&*self.clock);
+        }
         // Upgrades belong to the pass rows; a bearer row speaks plain HTTP.
         backend.peer(ctx.guarded)
     }
@@ -400,6 +409,7 @@ impl ProxyHttp for SharedGateway {
         ctx.outcome = Some(outcome);
         self.metrics.request(outcome, ctx.status);
         self.metrics.request_duration.observe(took.as_secs_f64());
+        self.finish_trace(session, error, ctx);
         access::log(self.settings.access, session, error, ctx, took);
         mark(session, false);
     }

@@ -16,11 +16,13 @@ mod bearer;
 mod coherence;
 mod connections;
 mod reading;
+mod traces;
 
 pub use bearer::{BearerLimitMetrics, LeaseOutcome};
 pub use coherence::{CoherenceMetrics, FlushReason};
 pub use connections::{ConnectionFailure, ConnectionMetrics, OpenConnection, Protocol};
 pub use reading::{Distribution, Reading};
+pub use traces::{SpanDrop, TraceMetrics};
 
 /// Upper bounds of request durations in seconds. From what a refusal costs (well under a
 /// millisecond) over an ordinary API call to a blocking workflow run of minutes.
@@ -181,6 +183,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// How the limit per token is counted.
     pub bearer_limit: BearerLimitMetrics,
+    /// What becomes of spans.
+    pub traces: TraceMetrics,
     /// Tokens held in the local map.
     pub local_entries: IntGauge,
     /// Refusals held in the local map.
@@ -226,6 +230,7 @@ impl Metrics {
             coherence: CoherenceMetrics::new(&registry),
             connections: ConnectionMetrics::new(&registry),
             bearer_limit: BearerLimitMetrics::new(&registry),
+            traces: TraceMetrics::new(&registry),
             requests_in_flight: gauge(
                 &registry,
                 "requests_in_flight",

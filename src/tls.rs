@@ -187,6 +187,20 @@ impl ClientTls {
         self.with_roots(self.roots()?)
     }
 
+    /// Returns settings for a URL of this scheme: where it is not `https`, nobody is verified and
+    /// the system's authorities are not read.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientTls::roots`].
+    pub fn config_for(&self, scheme: &str) -> Result<ClientConfig, Unusable> {
+        if scheme == "https" {
+            self.config()
+        } else {
+            self.with_roots(Arc::new(RootCertStore::empty()))
+        }
+    }
+
     /// Returns settings that verify a server against `roots`.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ use difygate::{
         embedded::{EmbeddedCache, EmbeddedTokens, EmbeddedWindows},
     },
     token::BearerToken,
+    trace::{Sampling, Tracer},
 };
 use http::Method;
 use uuid::Uuid;
@@ -201,6 +202,27 @@ fn a_request_counted_against_its_tokens_limit_allocates_nothing() {
                 .is_some_and(|told| told.is_err())
         );
     });
+    assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_request_that_is_not_recorded_finds_its_trace_without_allocating() {
+    let (queue, _spans) = tokio::sync::mpsc::channel(16);
+    let sampling = Sampling {
+        ratio: 0.0,
+        trust_proxies: true,
+    };
+    let tracer = Tracer::new(sampling, queue, &OsEntropy, Arc::new(Metrics::new()));
+    let mut headers = http::HeaderMap::new();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    headers.insert("traceparent", parent.parse().unwrap());
+
+    let counted = allocation_counter::measure(|| {
+        let begun = tracer.begin(black_box(&http::HeaderMap::new()), false);
+        let continued = tracer.begin(black_box(&headers), false);
+        assert!(!begun.sampled && !continued.sampled);
+    });
+
     assert_eq!(counted.count_total, 0);
 }
 

@@ -15,6 +15,7 @@ use crate::{
     listener::{Ending, Workers},
     retention,
     store::{CacheObserver, redis::Tracking},
+    trace::Exporter,
 };
 
 /// How long a start waits for each store's first connection. A store that is away delays the
@@ -134,6 +135,8 @@ impl Running {
         let ending = Ending::default();
         let connections = TaskTracker::new();
         let activity = Arc::clone(&app.gateway.activity);
+        let clock = Arc::clone(&app.gateway.clock);
+        let exporting = app.exporter.map(Exporter::start);
         for listener in &sockets.public {
             let address = listener.address();
             tracing::info!(listener = "gateway", %address, "listening");
@@ -146,6 +149,7 @@ impl Running {
         }
 
         let why = stop(&sockets).await;
+        let asked = clock.monotonic();
         let mut left = app.grace;
         match why {
             Stop::Asked => {
@@ -182,6 +186,10 @@ impl Running {
             );
         }
         activity.flush().await;
+        if let Some(exporting) = exporting {
+            let left = app.grace.saturating_sub(clock.monotonic().since(asked));
+            exporting.finish(left).await;
+        }
         ended
     }
 }

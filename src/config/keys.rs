@@ -193,6 +193,18 @@ pub(crate) const KEYS: &[Key] = &[
     key("log.format", "json", Now),
     key("log.access", "errors", Now),
     key("log.audit", "log", Now),
+    key("tracing.enabled", "false", Now).dify("ENABLE_OTEL"),
+    key("tracing.endpoint", "http://localhost:4318", Now).dify("OTLP_BASE_ENDPOINT"),
+    unset("tracing.traces_endpoint", Now).dify("OTLP_TRACE_ENDPOINT"),
+    key("tracing.protocol", "http/protobuf", Now).dify("OTEL_EXPORTER_OTLP_PROTOCOL"),
+    unset("tracing.api_key", Now).dify("OTLP_API_KEY").secret(),
+    Key { form: SecretTable, ..unset("tracing.headers", Now) }.dify("OTEL_EXPORTER_OTLP_HEADERS"),
+    key("tracing.sample_ratio", "0.1", Now).dify("OTEL_SAMPLING_RATE"),
+    key("tracing.trust_proxies", "false", Now),
+    key("tracing.service_name", "difygate", Now).dify("OTEL_SERVICE_NAME"),
+    key("tracing.queue_size", "2048", Now).dify("OTEL_MAX_QUEUE_SIZE"),
+    key("tracing.interval", "5s", Now),
+    key("tracing.timeout", "10s", Now),
     Key { form: Routes, ..unset("routes", Now) },
 ];
 

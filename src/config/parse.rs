@@ -71,6 +71,12 @@ where
     }
 }
 
+/// A share: a number from 0 to 1, both included.
+pub(crate) fn share(value: &Value) -> Parsed<f64> {
+    let share = value.decimal().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| Mismatch::showing(value, "a number from 0 to 1, such as 0.1"))
+}
+
 /// A duration in a range, both ends included.
 pub(crate) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Parsed<Duration> {
     move |value| {

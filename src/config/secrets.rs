@@ -28,7 +28,11 @@ pub(crate) fn read(value: &Value, env: &Environment) -> Result<Secret, Mismatch>
                 _ => Err(Mismatch::describing("a table of another form", FORMS)),
             }
         }
-        Value::Integer(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => Err(wrong()),
+        Value::Integer(_)
+        | Value::Decimal(_)
+        | Value::Boolean(_)
+        | Value::List(_)
+        | Value::Other(_) => Err(wrong()),
     }
 }
 

@@ -51,6 +51,7 @@ fn feed(digest: &mut Sha256, value: &Value) {
         // An environment variable may say what the file said.
         Value::Bare(text) | Value::Text(text) => part("text", text.as_bytes()),
         Value::Integer(number) => part("integer", &number.to_be_bytes()),
+        Value::Decimal(number) => part("decimal", &number.to_be_bytes()),
         Value::Boolean(value) => part("boolean", &[u8::from(*value)]),
         Value::Other(kind) => part("other", kind.as_bytes()),
         Value::List(items) => {

@@ -14,6 +14,8 @@ pub(crate) enum Value {
     Text(String),
     /// A TOML integer.
     Integer(i64),
+    /// A TOML decimal number.
+    Decimal(f64),
     /// A TOML boolean.
     Boolean(bool),
     /// A TOML array.
@@ -47,6 +49,17 @@ impl Value {
         match self {
             Self::Bare(text) => text.trim().parse().ok(),
             Self::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Returns the number, whole or not, in the environment spelt as text.
+    pub(crate) fn decimal(&self) -> Option<f64> {
+        match self {
+            Self::Decimal(number) => Some(*number),
+            Self::Bare(text) => text.trim().parse().ok(),
+            // No key takes a number that a double cannot hold.
+            Self::Integer(number) => i32::try_from(*number).ok().map(f64::from),
             _ => None,
         }
     }
@@ -94,6 +107,7 @@ impl Value {
         match self {
             Self::Bare(text) | Self::Text(text) => quote(text),
             Self::Integer(number) => number.to_string(),
+            Self::Decimal(number) => number.to_string(),
             Self::Boolean(value) => value.to_string(),
             Self::List(_) | Self::Table(_) | Self::Other(_) => self.kind().into(),
         }
@@ -104,6 +118,7 @@ impl Value {
         match self {
             Self::Bare(_) | Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
+            Self::Decimal(_) => "a decimal number",
             Self::Boolean(_) => "a boolean",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",

@@ -32,6 +32,10 @@ pub(super) fn log(
         .principal
         .as_ref()
         .map(|entry| tracing::field::display(entry.context.token_id));
+    let trace_id = ctx
+        .trace
+        .as_ref()
+        .map(|trace| tracing::field::display(trace.id()));
     let duration_ms = took.as_secs_f64() * 1_000.0;
     // The kind of failure alone: pingora's full text may quote what a client sent.
     let error = error.map(|error| {
@@ -53,6 +57,7 @@ pub(super) fn log(
                 reason = ctx.reason,
                 client,
                 token_id,
+                trace_id,
                 duration_ms,
                 error,
                 "request"

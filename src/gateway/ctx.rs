@@ -10,7 +10,7 @@ use std::{
 
 use prometheus::IntGauge;
 
-use super::Backend;
+use super::{Backend, Traced};
 use crate::{
     check::entry::Entry,
     clock::Monotonic,
@@ -123,6 +123,8 @@ pub struct Ctx {
     pub status: u16,
     /// Why it was refused.
     pub reason: Option<&'static str>,
+    /// The trace that it is part of, where requests are traced.
+    pub trace: Option<Traced>,
     _in_flight: InFlight,
 }
 
@@ -143,6 +145,7 @@ impl Ctx {
             outcome: None,
             status: 0,
             reason: None,
+            trace: None,
             _in_flight: InFlight::begin(&metrics.requests_in_flight),
         }
     }

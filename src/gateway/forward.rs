@@ -39,8 +39,8 @@ const TOKEN_ID: HeaderName = HeaderName::from_static("x-dify-token-id");
 const SCOPES: HeaderName = HeaderName::from_static("x-dify-scopes");
 const IDENTITY: HeaderName = HeaderName::from_static("x-dify-identity");
 
-/// Headers that say where a request came from, and what it is called.
-const ADDED: usize = 5;
+/// Headers that say where a request came from, what it is called, and in which trace it is.
+const ADDED: usize = 6;
 
 /// Most headers that say who sent it.
 const ADDED_IDENTITY: usize = 8;
@@ -129,6 +129,9 @@ impl Gateway {
             drop_forged(headers, ctx.peer_trusted);
             add_forwarded(session, headers, ctx.peer_trusted)?;
             headers.insert(REQUEST_ID, value(ctx.request_id().as_bytes())?);
+            if let Some(trace) = &ctx.trace {
+                trace.pass_on(headers)?;
+            }
             let Some(entry) = &ctx.principal else {
                 return Ok(());
             };

@@ -89,7 +89,7 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Rejection> {
 
 /// Returns the scheme that the client used, by what may be believed: a trusted proxy says what the
 /// client spoke to it, otherwise it is what is spoken here.
-fn scheme_of(session: &Session, ctx: &Ctx) -> &'static str {
+pub(super) fn scheme_of(session: &Session, ctx: &Ctx) -> &'static str {
     let said = session.req_header().headers.get(FORWARDED_PROTO);
     let said = said.filter(|_| ctx.peer_trusted);
     match said.and_then(|said| said.to_str().ok()) {

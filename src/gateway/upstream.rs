@@ -106,6 +106,11 @@ impl Backend {
         Ok(peer)
     }
 
+    /// Returns where it is, by its name.
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// Returns how many addresses there are to try.
     pub(super) fn addresses(&self) -> usize {
         self.peers

@@ -31,6 +31,16 @@ impl Pattern {
         }
     }
 
+    /// Spells it as a rule's `match`; what is below a path alone ends with `/*` too, but the path
+    /// itself is not among it.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Exact(exact) => exact.clone(),
+            Self::AtAndBelow(base) => format!("{base}/*"),
+            Self::Below(base) => format!("{base}*"),
+        }
+    }
+
     /// Tells whether there is a path that both are about.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let (mine, theirs) = (self.root(), other.root());

@@ -402,5 +402,6 @@ fn weaker(rule: &Class, row: &Class) -> bool {
     }
 }
 
+mod shown;
 #[cfg(test)]
 mod tests;

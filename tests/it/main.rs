@@ -54,5 +54,6 @@ mod support;
 mod surfaces;
 mod tidy;
 mod tls;
+mod traces;
 mod unix_sockets;
 mod upgrade;

@@ -15,6 +15,7 @@ mod browser;
 mod certificates;
 mod chromium;
 mod client;
+mod collector;
 mod gateway;
 mod guard;
 mod openssl;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     certificates::{Authority, Issued, toml},
     chromium::Chromium,
     client::{RawClient, RequestBuilder, Response, get, request},
+    collector::{Collector, Recorded},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
     openssl::Certificates,
     patience::{assert_eventually, patience, within},

@@ -42,6 +42,8 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
             "crate::app",
             "crate::admin",
             "crate::route",
+            "crate::trace",
+            "opentelemetry",
             "store::postgres",
             "store::redis",
             "store::embedded",
@@ -59,6 +61,7 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
             "crate::check",
             "crate::gateway",
             "crate::route",
+            "crate::trace",
             "crate::app",
             "crate::admin",
         ],
@@ -78,7 +81,7 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
     ),
     (
         // The edge goes through the domain to the stores, never around it.
-        &["gateway", "admin", "enterprise", "listener"],
+        &["gateway", "admin", "enterprise", "listener", "trace"],
         &[
             "tokio_postgres",
             "deadpool",
@@ -90,7 +93,8 @@ const FORBIDDEN: [(&[&str], &[&str]); 4] = [
 ];
 
 /// Words of one place, and the only files that may have them.
-const ONE_PLACE: [(&str, &[&str]); 5] = [
+const ONE_PLACE: [(&str, &[&str]); 6] = [
+    ("opentelemetry_proto", &["src/trace/otlp.rs"]),
     ("StatusCode::UNAUTHORIZED", &["src/http.rs"]),
     (
         "oauth_access_tokens",

@@ -102,7 +102,11 @@ impl Lines<'_> {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(Value::Other("an integer too large"), Value::Integer),
-            DeValue::Float(_) => Value::Other("a decimal number"),
+            DeValue::Float(number) => number
+                .as_str()
+                .replace('_', "")
+                .parse()
+                .map_or(Value::Other("a decimal number"), Value::Decimal),
             DeValue::Boolean(value) => Value::Boolean(*value),
             DeValue::Datetime(_) => Value::Other("a date"),
             DeValue::Array(items) => Value::List(
