@@ -3,9 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use pingora::{
-    apps::{HttpServerApp as _, HttpServerOptions},
-    protocols::http::v2::server::H2Options,
-    proxy::http_proxy,
+    apps::HttpServerApp as _, protocols::http::v2::server::H2Options,
     server::configuration::ServerConf,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -19,7 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Coherence, Config, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{self, Backends, Gateway, Heads, RequestIds, Settings},
+    gateway::{self, Backends, Gateway, Heads, RequestIds, Server, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
@@ -225,12 +223,8 @@ impl App {
         let (shutdown, stopping) = watch::channel(false);
         let connections = TaskTracker::new();
         let activity = Arc::clone(&self.gateway.activity);
-        let mut proxy = http_proxy(&self.server, self.gateway);
-        proxy.h2_options = Some(self.http2);
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(self.front.patience);
-        proxy.server_options = Some(options);
-        let proxy = Arc::new(proxy);
+        let idle = self.front.patience;
+        let proxy = Arc::new(Server::new(self.gateway, &self.server, self.http2, idle));
         for listener in self.listeners {
             let address = listener.address();
             tracing::info!(listener = "gateway", %address, "listening");

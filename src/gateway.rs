@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
-    http::RequestHeader,
+    http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::http::ServerSession,
     proxy::{FailToProxy, ProxyHttp, Session},
@@ -23,13 +24,14 @@ use crate::{
     endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
     jws::Keys,
-    listener::Connection,
+    listener::{BodyRate, Connection},
     metrics::{Metrics, Outcome},
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
     token::{self, BearerToken},
 };
 
 mod access;
+mod body;
 mod ctx;
 mod forward;
 mod framing;
@@ -37,11 +39,13 @@ mod heads;
 mod http2;
 mod local;
 mod respond;
+mod server;
 mod upstream;
 
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
 pub use http2::limits as http2_limits;
+pub use server::Server;
 pub use upstream::{Backend, Backends};
 
 /// The gateway's settings that requests look at.
@@ -51,6 +55,7 @@ pub struct Settings {
     max_header_bytes: usize,
     /// Whole seconds, as pingora counts them.
     idle_seconds: u64,
+    body_rate: Option<BodyRate>,
     forward: crate::config::ForwardConfig,
     access: AccessLog,
     cors: CorsPolicy,
@@ -63,6 +68,10 @@ impl Settings {
             tokens_enabled: config.tokens.enabled,
             max_header_bytes: config.server.max_header_bytes,
             idle_seconds: config.server.idle_timeout.as_secs().max(1),
+            body_rate: config.server.min_body_rate.map(|bytes| BodyRate {
+                bytes,
+                slack: config.server.request_header_timeout,
+            }),
             forward: config.forward.clone(),
             access: config.log.access,
             cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
@@ -195,6 +204,9 @@ impl Gateway {
 
     /// Turns pingora's error into a refusal, or `None` when nobody is left to be told.
     fn rejection_of(error: &Error) -> Option<Rejection> {
+        if body::was_too_slow(error) {
+            return Some(Rejection::SlowBody);
+        }
         match (error.esource(), error.etype()) {
             (
                 ErrorSource::Downstream,
@@ -204,6 +216,7 @@ impl Gateway {
                 // A stream that the client has reset.
                 | ErrorType::H2Error,
             ) => None,
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Rejection::SlowBody),
             (ErrorSource::Downstream, _) => Some(Rejection::Malformed(Malformed::Body)),
             (
                 _,
@@ -324,7 +337,33 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        self.watch_body(session);
         self.rewrite(session, upstream, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        is_over: bool,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        if is_over {
+            body::is_over(session);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            body::is_over(session);
+        }
+        Ok(())
     }
 
     /// Nothing has been sent yet: another address of the same upstream may be tried with any

@@ -12,13 +12,17 @@ use tokio_util::task::TaskTracker;
 
 mod connection;
 mod http2;
+mod neighbours;
 mod opening;
+mod pace;
 mod proxy_protocol;
 mod tls;
 mod transport;
 
 pub use connection::{Connection, HeadPolicy};
+pub use neighbours::Neighbours;
 pub use opening::{Front, Room};
+pub use pace::{BodyRate, Pace, TooSlow};
 pub use tls::Tls;
 
 /// How long to hold still when the process has no file descriptors left: accepting would fail

@@ -116,6 +116,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.proxy_protocol", "false", Now),
     key("server.cors_allow_origins", "", Now).dify("OPENAPI_CORS_ALLOW_ORIGINS"),
     key("server.request_header_timeout", "10s", Now),
+    key("server.min_body_rate", "240B", Now),
     key("server.idle_timeout", "75s", Now),
     key("server.shutdown_grace", "25s", Now),
     key("server.max_header_bytes", "64KiB", Now),
