@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Coherence, Config, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{self, Backends, Gateway, Heads, RequestIds, Server, Settings},
+    gateway::{self, Backend, Backends, Gateway, Heads, RequestIds, Routing, Server, Settings},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
@@ -27,6 +27,7 @@ use crate::{
     retention,
     route::{RouteTable, Surface},
     store::{CacheObserver, redis::Tracking},
+    tls::Unusable,
 };
 
 mod enterprise;
@@ -97,7 +98,8 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let Checked { routes, tls } = check(config)?;
-        let live = Live::new(config, tls.clone())?;
+        let routing = Routing::new(routes, backends(config, &health)?);
+        let live = Live::new(config, routing, tls.clone())?;
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),
@@ -136,7 +138,6 @@ impl App {
             },
             enterprise,
         );
-        let backends = backends(config, &health)?;
         let (listeners, admin) = bind(config).await?;
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
@@ -158,11 +159,10 @@ impl App {
             }),
             gateway: Gateway {
                 settings: Settings::from_config(config),
-                routes,
+                routing: Arc::clone(&live.routing),
                 checker,
                 endpoints,
                 activity,
-                backends: Arc::new(backends),
                 trusted_proxies,
                 keys: Arc::clone(&live.keys),
                 clock,
@@ -261,7 +261,8 @@ impl App {
     /// Makes first contact with everything, then keeps it up.
     async fn spawn_background(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let backends: Vec<_> = self.gateway.backends.all().cloned().collect();
+        let routing = self.gateway.routing.get();
+        let backends: Vec<_> = routing.backends.all().cloned().collect();
         let first_contact = async {
             let mut contacts = JoinSet::new();
             if let Some((postgres, redis)) = self.stores.links.clone() {
@@ -295,7 +296,7 @@ impl App {
             tasks.spawn(licence.keep_polling());
         }
         for backend in backends {
-            tasks.spawn(backend.keep_fresh());
+            tasks.spawn(Backend::keep_fresh(Arc::downgrade(&backend)));
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
         tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
@@ -309,15 +310,19 @@ impl App {
 
 /// Builds the upstreams.
 fn backends(config: &Config, health: &Health) -> Result<Backends, StartError> {
-    Backends::from_config(config, Arc::clone(&health.upstream)).map_err(|error| {
-        StartError::Invalid(vec![Problem {
-            key: "upstream.ca".to_owned(),
-            origin: None,
-            got: Some(error.to_string()),
-            need: "authorities that can vouch for the upstream".to_owned(),
-            remedy: Some("name them here, or install ca-certificates".to_owned()),
-        }])
-    })
+    Backends::from_config(config, Arc::clone(&health.upstream))
+        .map_err(|error| nobody_vouches(&error))
+}
+
+/// Says that an upstream's certificate could not be verified.
+fn nobody_vouches(error: &Unusable) -> StartError {
+    StartError::Invalid(vec![Problem {
+        key: "upstream.ca".to_owned(),
+        origin: None,
+        got: Some(error.to_string()),
+        need: "authorities that can vouch for the upstream".to_owned(),
+        remedy: Some("name them here, or install ca-certificates".to_owned()),
+    }])
 }
 
 /// Names this process for the self-test, where changes in Redis are to be followed.
@@ -369,7 +374,7 @@ pub struct Checked {
 /// [`StartError::Invalid`] with every rule that opens what is guarded, and every file that cannot
 /// be used.
 pub fn check(config: &Config) -> Result<Checked, StartError> {
-    let routes = routes_of(config);
+    let routes = routes_of(config, config.enterprise.enabled);
     let tls = config.server.tls.as_ref().map(Tls::load).transpose();
     match (routes, tls) {
         (Ok(routes), Ok(tls)) => Ok(Checked {
@@ -384,11 +389,11 @@ pub fn check(config: &Config) -> Result<Checked, StartError> {
     }
 }
 
-/// Builds the route table.
-fn routes_of(config: &Config) -> Result<RouteTable, Vec<Problem>> {
+/// Builds the route table; `enterprise` tells whether the enterprise branch is there.
+fn routes_of(config: &Config, enterprise: bool) -> Result<RouteTable, Vec<Problem>> {
     let surface = Surface {
         legacy_paths: config.device_flow.legacy_paths,
-        enterprise: config.enterprise.enabled,
+        enterprise,
         device_page: config.device_page.enabled,
     };
     RouteTable::new(&config.routes, surface)

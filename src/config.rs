@@ -110,7 +110,7 @@ pub struct Loaded {
 pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Invalid> {
     let (layers, problems) = layers::merge(file, env)?;
     let not_in_force = layers.not_in_force();
-    let spelling = Spelling::of(&layers);
+    let spelling = Spelling::of(&layers, env);
     let mut reader = Reader::new(layers, env, problems);
 
     let config = read(&mut reader);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header;
 use pingora::{
-    Error, ErrorSource, ErrorType, Result,
+    Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::http::ServerSession,
@@ -26,25 +26,28 @@ use crate::{
     jws::Keys,
     listener::{BodyRate, Connection},
     metrics::{Metrics, Outcome},
-    route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
+    route::{BearerRule, CanonicalPath, Decision, LocalEndpoint},
     token::{self, BearerToken},
 };
 
 mod access;
 mod body;
 mod ctx;
+mod failure;
 mod forward;
 mod framing;
 mod heads;
 mod http2;
 mod local;
 mod respond;
+mod routing;
 mod server;
 mod upstream;
 
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
 pub use http2::limits as http2_limits;
+pub use routing::Routing;
 pub use server::Server;
 pub use upstream::{Backend, Backends};
 
@@ -84,16 +87,14 @@ impl Settings {
 pub struct Gateway {
     /// Settings.
     pub settings: Settings,
-    /// Which rule applies.
-    pub routes: RouteTable,
+    /// Which rule applies, and where to.
+    pub routing: Arc<Current<Routing>>,
     /// Who may pass.
     pub checker: Arc<TokenChecker>,
     /// What is answered here.
     pub endpoints: Endpoints,
     /// When tokens were last used.
     pub activity: Arc<Activity>,
-    /// Where to.
-    pub backends: Arc<Backends>,
     /// Whose word is taken.
     pub trusted_proxies: TrustedProxies,
     /// What identities are signed with.
@@ -122,7 +123,9 @@ impl Gateway {
         framing::check(session, self.settings.max_header_bytes)?;
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path())?;
-        match self.routes.decide(&path, &head.method)? {
+        // The request goes on with this one, whatever becomes of the rules.
+        let routing = self.routing.get();
+        match routing.table.decide(&path, &head.method)? {
             // What does not exist at this moment has no methods either.
             Decision::LocalOptions(endpoint) | Decision::MethodNotAllowed(endpoint)
                 if !self.endpoints.serves(endpoint) =>
@@ -154,7 +157,7 @@ impl Gateway {
                 if refuse_user_level && authorization.is_some_and(token::is_user_level) {
                     return Err(Rejection::InvalidToken);
                 }
-                ctx.backend = Some(Arc::clone(self.backends.of(upstream)));
+                ctx.backend = Some(Arc::clone(routing.backends.of(upstream)));
                 Ok(Next::Forward)
             }
             Decision::Bearer(rule) => {
@@ -196,46 +199,9 @@ impl Gateway {
                 self.activity.note(&entry);
                 ctx.principal = Some(entry);
                 ctx.guarded = true;
-                ctx.backend = Some(Arc::clone(self.backends.of(&rule.upstream)));
+                ctx.backend = Some(Arc::clone(routing.backends.of(&rule.upstream)));
                 Ok(Next::Forward)
             }
-        }
-    }
-
-    /// Turns pingora's error into a refusal, or `None` when nobody is left to be told.
-    fn rejection_of(error: &Error) -> Option<Rejection> {
-        if body::was_too_slow(error) {
-            return Some(Rejection::SlowBody);
-        }
-        match (error.esource(), error.etype()) {
-            (
-                ErrorSource::Downstream,
-                ErrorType::WriteError
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed
-                // A stream that the client has reset.
-                | ErrorType::H2Error,
-            ) => None,
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Rejection::SlowBody),
-            (ErrorSource::Downstream, _) => Some(Rejection::Malformed(Malformed::Body)),
-            (
-                _,
-                ErrorType::ConnectTimedout
-                | ErrorType::TLSHandshakeTimedout
-                | ErrorType::ReadTimedout
-                | ErrorType::WriteTimedout,
-            ) => Some(Rejection::GatewayTimeout),
-            (ErrorSource::Upstream, _) => Some(Rejection::BadGateway),
-            (ErrorSource::Internal | ErrorSource::Unset, etype) => match etype {
-                ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::SocketError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::InvalidCert => Some(Rejection::BadGateway),
-                ErrorType::InvalidHTTPHeader => Some(Rejection::Malformed(Malformed::Connection)),
-                _ => Some(Rejection::Internal),
-            },
         }
     }
 }
@@ -389,7 +355,8 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
-        let rejection = Self::rejection_of(error).filter(|_| session.response_written().is_none());
+        let rejection =
+            failure::rejection_of(error).filter(|_| session.response_written().is_none());
         let Some(rejection) = rejection else {
             ctx.outcome = Some(Outcome::Aborted);
             return FailToProxy {

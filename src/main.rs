@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Command::Migrate(options) => migrate(&options),
         Command::Prune(file) => job(&file, maintenance::prune),
         Command::Demo(options) => runtime(0).and_then(|runtime| {
-            runtime.block_on(async { demo::run(&options, stop_signal(|| {})).await })
+            runtime.block_on(async { demo::run(&options, stop_signal(async || {})).await })
         }),
         Command::Completions { shell } => {
             manual::completions(shell, &mut io::stdout()).map_err(Into::into)
@@ -85,11 +85,12 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
         let app = App::build(&config, clock, health, stores).await?;
         let live = app.live();
-        let reload = || {
-            let reloaded = load(file).and_then(|loaded| {
-                live.apply(&loaded, &spelling, &levels)?;
+        let reload = async || {
+            let reloaded: anyhow::Result<()> = async {
+                live.apply(&load(file)?, &spelling, &levels).await?;
                 Ok(())
-            });
+            }
+            .await;
             if let Err(error) = reloaded {
                 tracing::error!(error = format!("{error:#}"), "SIGHUP: nothing has changed");
             }
@@ -189,7 +190,7 @@ fn runtime(threads: usize) -> anyhow::Result<Runtime> {
 ///
 /// The handlers are in place when this returns, before anything listens: until then a SIGHUP
 /// would end the process.
-fn stop_signal(reload: impl Fn()) -> impl Future<Output = ()> {
+fn stop_signal(reload: impl AsyncFn()) -> impl Future<Output = ()> {
     let handlers = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -208,7 +209,7 @@ fn stop_signal(reload: impl Fn()) -> impl Future<Output = ()> {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
                 _ = quit.recv() => return,
-                _ = hang_up.recv() => reload(),
+                _ = hang_up.recv() => reload().await,
             }
         }
     }

@@ -173,10 +173,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("tokens.prune", "true", Now).dify("ENABLE_CLEAN_OAUTH_ACCESS_TOKENS_TASK"),
     key("tokens.retention_days", "30", Now).dify("OAUTH_ACCESS_TOKEN_RETENTION_DAYS"),
     key("device_flow.enabled", "true", Now),
-    key("device_flow.legacy_paths", "true", Now),
+    key("device_flow.legacy_paths", "true", Live),
     key("device_flow.known_client_ids", "difyctl", Live).dify("OPENAPI_KNOWN_CLIENT_IDS"),
     key("device_flow.verification_uri_complete", "false", Now),
-    key("device_page.enabled", "true", Now),
+    key("device_page.enabled", "true", Live),
     key("enterprise.enabled", "false", Now).dify("ENTERPRISE_ENABLED"),
     unset("enterprise.api_url", Now).dify("ENTERPRISE_API_URL"),
     unset("enterprise.secret_key", Now).dify("ENTERPRISE_API_SECRET_KEY").secret(),
@@ -193,7 +193,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("log.format", "json", Now),
     key("log.access", "errors", Now),
     key("log.audit", "log", Now),
-    Key { form: Routes, ..unset("routes", Now) },
+    Key { form: Routes, ..unset("routes", Live) },
 ];
 
 /// Lists the top-level names of the file in table order.
