@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Coherence, Config, ListenAddress, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{self, Backends, Gateway, Heads, RequestIds, Settings, SharedGateway},
+    gateway::{self, Backends, Gateway, Heads, RequestIds, Routing, Settings, SharedGateway},
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
@@ -19,6 +19,7 @@ use crate::{
     listener::{Front, Room, Tls},
     metrics::Metrics,
     route::{RouteTable, Surface},
+    tls::Unusable,
     trace::Exporter,
 };
 
@@ -37,6 +38,10 @@ pub use run::{Running, Stop};
 pub use sockets::Sockets;
 use status::Tells;
 pub use stores::{StoreSet, Stores};
+
+/// How long a start waits for each store's first connection, and a reload for new upstreams. What is
+/// away delays it by this much and then is reported like at any other time.
+const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +108,8 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let Checked { routes, tls } = check(config)?;
-        let live = Live::new(config, tls.clone())?;
+        let routing = Routing::new(routes, backends(config, &health)?);
+        let live = Live::new(config, routing, tls.clone())?;
         let checker = Arc::new(TokenChecker::new(
             check::Stores {
                 tokens: Arc::clone(&stores.stores.tokens),
@@ -134,7 +140,6 @@ impl App {
             },
             enterprise,
         );
-        let backends = backends(config, &health)?;
         let (tracer, exporter) = traces::wired(&config.tracing, &*entropy, &metrics)?.unzip();
         let request_ids = Arc::new(RequestIds::new(&*entropy));
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
@@ -157,12 +162,11 @@ impl App {
             }),
             gateway: SharedGateway(Arc::new(Gateway {
                 settings: Settings::from_config(config),
-                routes,
+                routing: Arc::clone(&live.routing),
                 checker,
                 bearer_limit: Arc::clone(&endpoints.bearer_limit),
                 endpoints,
                 activity,
-                backends: Arc::new(backends),
                 trusted_proxies,
                 keys: Arc::clone(&live.keys),
                 clock: Arc::clone(&clock),
@@ -220,15 +224,19 @@ fn check_settings(config: &Config) -> check::Settings {
 
 /// Builds the upstreams.
 fn backends(config: &Config, health: &Health) -> Result<Backends, StartError> {
-    Backends::from_config(config, Arc::clone(&health.upstream)).map_err(|error| {
-        StartError::Invalid(vec![Problem {
-            key: "upstream.ca".to_owned(),
-            origin: None,
-            got: Some(error.to_string()),
-            need: "authorities that can vouch for the upstream".to_owned(),
-            remedy: Some("name them here, or install ca-certificates".to_owned()),
-        }])
-    })
+    Backends::from_config(config, Arc::clone(&health.upstream))
+        .map_err(|error| nobody_vouches(&error))
+}
+
+/// Says that an upstream's certificate could not be verified.
+fn nobody_vouches(error: &Unusable) -> StartError {
+    StartError::Invalid(vec![Problem {
+        key: "upstream.ca".to_owned(),
+        origin: None,
+        got: Some(error.to_string()),
+        need: "authorities that can vouch for the upstream".to_owned(),
+        remedy: Some("name them here, or install ca-certificates".to_owned()),
+    }])
 }
 
 /// Names this process for the self-test, where changes in Redis are to be followed.
@@ -258,7 +266,7 @@ pub struct Checked {
 /// [`StartError::Invalid`] with every rule that opens what is guarded, and every file that cannot
 /// be used.
 pub fn check(config: &Config) -> Result<Checked, StartError> {
-    let routes = routes_of(config);
+    let routes = routes_of(config, config.enterprise.enabled);
     let tls = config.server.tls.as_ref().map(Tls::load).transpose();
     match (routes, tls) {
         (Ok(routes), Ok(tls)) => Ok(Checked {
@@ -273,11 +281,11 @@ pub fn check(config: &Config) -> Result<Checked, StartError> {
     }
 }
 
-/// Builds the route table.
-fn routes_of(config: &Config) -> Result<RouteTable, Vec<Problem>> {
+/// Builds the route table; `enterprise` tells whether the enterprise branch is there.
+fn routes_of(config: &Config, enterprise: bool) -> Result<RouteTable, Vec<Problem>> {
     let surface = Surface {
         legacy_paths: config.device_flow.legacy_paths,
-        enterprise: config.enterprise.enabled,
+        enterprise,
         device_page: config.device_page.enabled,
     };
     RouteTable::new(&config.routes, surface)

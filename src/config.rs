@@ -110,7 +110,7 @@ pub struct Loaded {
 /// because nothing after it can be trusted.
 pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Invalid> {
     let (layers, problems) = layers::merge(file, env)?;
-    let spelling = Spelling::of(&layers);
+    let spelling = Spelling::of(&layers, env);
     let mut reader = Reader::new(layers, env, problems);
 
     let config = read(&mut reader);

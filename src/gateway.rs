@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header;
 use pingora::{
-    Error, ErrorSource, ErrorType, Result,
-    http::RequestHeader,
+    Error, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::http::ServerSession,
     proxy::{FailToProxy, ProxyHttp, Session},
@@ -23,28 +24,34 @@ use crate::{
     endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
     jws::Keys,
-    listener::Connection,
+    listener::{BodyRate, Connection},
     metrics::{Metrics, Outcome},
     rate_limit::bearer::BearerLimiter,
-    route::{BearerRule, CanonicalPath, Decision, LocalEndpoint, RouteTable},
+    route::{BearerRule, CanonicalPath, Decision, LocalEndpoint},
     token::{self, BearerToken},
     trace::Tracer,
 };
 
 mod access;
+mod body;
 mod ctx;
+mod failure;
 mod forward;
 mod framing;
 mod heads;
 mod http2;
 mod local;
 mod respond;
+mod routing;
+mod server;
 mod traced;
 mod upstream;
 
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
 pub use http2::limits as http2_limits;
+pub use routing::Routing;
+pub use server::Server;
 pub use traced::Traced;
 pub use upstream::{Backend, Backends, reach};
 
@@ -55,6 +62,7 @@ pub struct Settings {
     max_header_bytes: usize,
     /// Whole seconds, as pingora counts them.
     idle_seconds: u64,
+    body_rate: Option<BodyRate>,
     forward: crate::config::ForwardConfig,
     access: AccessLog,
     cors: CorsPolicy,
@@ -67,6 +75,10 @@ impl Settings {
             tokens_enabled: config.tokens.enabled,
             max_header_bytes: config.server.max_header_bytes,
             idle_seconds: config.server.idle_timeout.as_secs().max(1),
+            body_rate: config.server.min_body_rate.map(|bytes| BodyRate {
+                bytes,
+                slack: config.server.request_header_timeout,
+            }),
             forward: config.forward.clone(),
             access: config.log.access,
             cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
@@ -79,8 +91,8 @@ impl Settings {
 pub struct Gateway {
     /// Settings.
     pub settings: Settings,
-    /// Which rule applies.
-    pub routes: RouteTable,
+    /// Which rule applies, and where to.
+    pub routing: Arc<Current<Routing>>,
     /// Who may pass.
     pub checker: Arc<TokenChecker>,
     /// What is answered here.
@@ -89,8 +101,6 @@ pub struct Gateway {
     pub bearer_limit: Arc<BearerLimiter>,
     /// When tokens were last used.
     pub activity: Arc<Activity>,
-    /// Where to.
-    pub backends: Arc<Backends>,
     /// Whose word is taken.
     pub trusted_proxies: TrustedProxies,
     /// What identities are signed with.
@@ -133,7 +143,9 @@ impl Gateway {
         framing::check(session, self.settings.max_header_bytes)?;
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path())?;
-        match self.routes.decide(&path, &head.method)? {
+        // The request goes on with this one, whatever becomes of the rules.
+        let routing = self.routing.get();
+        match routing.table.decide(&path, &head.method)? {
             // What does not exist at this moment has no methods either.
             Decision::LocalOptions(endpoint) | Decision::MethodNotAllowed(endpoint)
                 if !self.endpoints.serves(endpoint) =>
@@ -165,7 +177,7 @@ impl Gateway {
                 if refuse_user_level && authorization.is_some_and(token::is_user_level) {
                     return Err(Rejection::InvalidToken);
                 }
-                ctx.backend = Some(Arc::clone(self.backends.of(upstream)));
+                ctx.backend = Some(Arc::clone(routing.backends.of(upstream)));
                 Ok(Next::Forward)
             }
             Decision::Bearer(rule) => {
@@ -209,42 +221,9 @@ impl Gateway {
                 self.activity.note(&entry);
                 ctx.principal = Some(entry);
                 ctx.guarded = true;
-                ctx.backend = Some(Arc::clone(self.backends.of(&rule.upstream)));
+                ctx.backend = Some(Arc::clone(routing.backends.of(&rule.upstream)));
                 Ok(Next::Forward)
             }
-        }
-    }
-
-    /// Turns pingora's error into a refusal, or `None` when nobody is left to be told.
-    fn rejection_of(error: &Error) -> Option<Rejection> {
-        match (error.esource(), error.etype()) {
-            (
-                ErrorSource::Downstream,
-                ErrorType::WriteError
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed
-                // A stream that the client has reset.
-                | ErrorType::H2Error,
-            ) => None,
-            (ErrorSource::Downstream, _) => Some(Rejection::Malformed(Malformed::Body)),
-            (
-                _,
-                ErrorType::ConnectTimedout
-                | ErrorType::TLSHandshakeTimedout
-                | ErrorType::ReadTimedout
-                | ErrorType::WriteTimedout,
-            ) => Some(Rejection::GatewayTimeout),
-            (ErrorSource::Upstream, _) => Some(Rejection::BadGateway),
-            (ErrorSource::Internal | ErrorSource::Unset, etype) => match etype {
-                ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::SocketError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::InvalidCert => Some(Rejection::BadGateway),
-                ErrorType::InvalidHTTPHeader => Some(Rejection::Malformed(Malformed::Connection)),
-                _ => Some(Rejection::Internal),
-            },
         }
     }
 }
@@ -350,7 +329,33 @@ impl ProxyHttp for SharedGateway {
         upstream: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        self.watch_body(session);
         self.rewrite(session, upstream, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        is_over: bool,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        if is_over {
+            body::is_over(session);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Ctx,
+    ) -> Result<()> {
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            body::is_over(session);
+        }
+        Ok(())
     }
 
     /// Nothing has been sent yet: another address of the same upstream may be tried with any
@@ -377,7 +382,7 @@ impl ProxyHttp for SharedGateway {
         ctx: &mut Ctx,
     ) -> FailToProxy {
         let rejection =
-            Gateway::rejection_of(error).filter(|_| session.response_written().is_none());
+            failure::rejection_of(error).filter(|_| session.response_written().is_none());
         let Some(rejection) = rejection else {
             ctx.outcome = Some(Outcome::Aborted);
             return FailToProxy {

@@ -73,6 +73,8 @@ pub enum Rejection {
     Query(Vec<Fault>),
     /// The body of a local endpoint is larger than [`body::MAX_BODY`].
     BodyTooLarge,
+    /// A body that comes too slowly (`server.min_body_rate`).
+    SlowBody,
     /// A limit's window is full.
     Limited(Standing),
     /// No console session, or a bad one.
@@ -93,7 +95,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// One of each kind, for tests and for the metrics to know every reason in advance.
-    pub const EXAMPLES: [Self; 52] = [
+    pub const EXAMPLES: [Self; 53] = [
         Self::Target(NotCanonical::DotSegment),
         Self::Malformed(Malformed::NoHost),
         Self::HeaderTooLarge,
@@ -138,6 +140,7 @@ impl Rejection {
         Self::Body(Vec::new()),
         Self::Query(Vec::new()),
         Self::BodyTooLarge,
+        Self::SlowBody,
         Self::Limited(Standing {
             limit: Limit::Lookup.as_str(),
             quota: RateLimit {
@@ -178,6 +181,7 @@ impl Rejection {
             Self::Body(_) => "body",
             Self::Query(_) => "query",
             Self::BodyTooLarge => "body_too_large",
+            Self::SlowBody => "slow_body",
             Self::Limited(_) => "limited",
             Self::NoConsoleSession => "no_console_session",
             Self::NotSetUp => "not_set_up",
@@ -202,6 +206,7 @@ impl Rejection {
                     | Malformed::Body
             ) | Self::HeaderTooLarge
                 | Self::BodyTooLarge
+                | Self::SlowBody
         )
     }
 
@@ -303,6 +308,11 @@ impl Rejection {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request_entity_too_large",
                 "the body is too large",
+            ),
+            Self::SlowBody => Reply::error(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "the body came too slowly",
             ),
             Self::Limited(standing) => Reply::error(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -88,11 +88,12 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
         let app = App::build(&config, clock, health, stores)?;
         let live = app.live();
-        let reload = || {
-            let reloaded = load(file).and_then(|loaded| {
-                live.apply(&loaded, &spelling, &levels)?;
+        let reload = async || {
+            let reloaded: anyhow::Result<()> = async {
+                live.apply(&load(file)?, &spelling, &levels).await?;
                 Ok(())
-            });
+            }
+            .await;
             if let Err(error) = reloaded {
                 tracing::error!(error = format!("{error:#}"), "SIGHUP: nothing has changed");
             }
@@ -114,7 +115,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
                 loop {
                     match signals.next().await {
                         Signal::Stop => return Stop::Asked,
-                        Signal::Reload => reload(),
+                        Signal::Reload => reload().await,
                         Signal::HandOver => {
                             let path = &config.server.upgrade_socket;
                             match sockets.hand_over(path).await {
@@ -136,11 +137,11 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
 }
 
 /// Completes when the process is asked to stop before it has any sockets.
-async fn until_stop(signals: &mut Signals, reload: &impl Fn()) {
+async fn until_stop(signals: &mut Signals, reload: &impl AsyncFn()) {
     loop {
         match signals.next().await {
             Signal::Stop => return,
-            Signal::Reload => reload(),
+            Signal::Reload => reload().await,
             Signal::HandOver => tracing::warn!("SIGQUIT: this process has nothing to hand over"),
         }
     }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{StartError, keys_of, routes_of};
+use tokio::task::JoinSet;
+
+use super::{FIRST_CONTACT, StartError, keys_of, nobody_vouches, routes_of};
 use crate::{
     config::{Config, Loaded, RateLimitsConfig, Spelling},
     current::Current,
+    gateway::{Backend, Routing},
     jws::Keys,
     listener::Tls,
     telemetry::LogLevels,
@@ -17,6 +20,10 @@ use crate::{
 pub struct Live {
     /// The keys of envelopes and console cookies.
     pub(super) keys: Arc<Current<Keys>>,
+    /// The rules and the upstreams that they name.
+    pub(super) routing: Arc<Current<Routing>>,
+    /// Whether the enterprise branch is there, which no reload changes.
+    enterprise: bool,
     /// The limits.
     pub(super) limits: Arc<Current<RateLimitsConfig>>,
     /// Who may begin a login.
@@ -27,9 +34,15 @@ pub struct Live {
 
 impl Live {
     /// Puts a start's configuration in force.
-    pub(super) fn new(config: &Config, tls: Option<Arc<Tls>>) -> Result<Self, StartError> {
+    pub(super) fn new(
+        config: &Config,
+        routing: Routing,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, StartError> {
         Ok(Self {
             keys: Current::new(keys_of(config)?),
+            routing: Current::new(routing),
+            enterprise: config.enterprise.enabled,
             limits: Current::new(config.rate_limits.clone()),
             known_client_ids: Current::new(config.device_flow.known_client_ids.clone()),
             tls,
@@ -42,15 +55,23 @@ impl Live {
     /// # Errors
     ///
     /// When the configuration contradicts itself; nothing has changed then.
-    pub fn apply(
+    pub async fn apply(
         &self,
         loaded: &Loaded,
         started: &Spelling,
         levels: &LogLevels,
     ) -> Result<(), StartError> {
         let config = &loaded.config;
-        routes_of(config).map_err(StartError::Invalid)?;
+        // What would not do at the next start will not do now.
+        routes_of(config, config.enterprise.enabled).map_err(StartError::Invalid)?;
+        let table = routes_of(config, self.enterprise).map_err(StartError::Invalid)?;
+        let before = self.routing.get();
+        let routing = before.next(table, &config.routes);
+        let routing = routing.map_err(|error| nobody_vouches(&error))?;
+        let new_backends = routing.new_backends(&before);
         let keys = keys_of(config)?;
+        // No request waits for a name to be resolved, so that comes first.
+        contact(&new_backends).await;
         match (&self.tls, &config.server.tls) {
             // The files may have changed under the same names.
             (Some(tls), Some(files)) => tls.reload(files).map_err(StartError::Invalid)?,
@@ -63,6 +84,10 @@ impl Live {
         // Nothing below can fail.
         let active_kid = Arc::clone(keys.envelopes.active_kid());
         self.keys.replace(keys);
+        self.routing.replace(routing);
+        for backend in new_backends {
+            tokio::spawn(Backend::keep_fresh(Arc::downgrade(&backend)));
+        }
         self.limits.replace(config.rate_limits.clone());
         let known = config.device_flow.known_client_ids.clone();
         self.known_client_ids.replace(known);
@@ -73,4 +98,14 @@ impl Live {
         tracing::info!(%active_kid, "the configuration was read again and is in force");
         Ok(())
     }
+}
+
+/// Gives upstreams the time of a start to be found.
+async fn contact(backends: &[Arc<Backend>]) {
+    let mut contacts = JoinSet::new();
+    for backend in backends {
+        let backend = Arc::clone(backend);
+        contacts.spawn(async move { backend.refresh().await });
+    }
+    let _ = tokio::time::timeout(FIRST_CONTACT, contacts.join_all()).await;
 }

@@ -1,26 +1,19 @@
 //! A gateway at work: from the first contact with its stores to its last request.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
-use pingora::{
-    apps::{HttpServerApp as _, HttpServerOptions},
-    proxy::{HttpProxy, http_proxy},
-};
+use pingora::apps::HttpServerApp as _;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::task::TaskTracker;
 
-use super::{App, Sockets};
+use super::{App, FIRST_CONTACT, Sockets};
 use crate::{
-    gateway::SharedGateway,
+    gateway::{Backend, Server},
     listener::{Ending, Workers},
     retention,
     store::{CacheObserver, redis::Tracking},
     trace::Exporter,
 };
-
-/// How long a start waits for each store's first connection. A store that is away delays the
-/// start by this much and then is reported like at any other time.
-const FIRST_CONTACT: Duration = Duration::from_secs(1);
 
 /// The part of `server.shutdown_grace` for which a process that has handed its sockets over keeps
 /// idle connections: who uses one meanwhile is told to open another, and no request meets a
@@ -40,7 +33,7 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Running {
     app: App,
-    workers: Arc<Workers<HttpProxy<SharedGateway>>>,
+    workers: Arc<Workers<Server>>,
     background: JoinSet<()>,
 }
 
@@ -52,12 +45,8 @@ impl App {
     /// When the operating system has no threads left.
     pub async fn start(self) -> io::Result<Running> {
         let workers = Workers::start(self.threads, || {
-            let mut proxy = http_proxy(&self.server, self.gateway.clone());
-            proxy.h2_options = Some(self.http2.clone());
-            let mut options = HttpServerOptions::default();
-            options.h2_idle_timeout = Some(self.front.patience);
-            proxy.server_options = Some(options);
-            proxy
+            let (gateway, http2) = (self.gateway.clone(), self.http2.clone());
+            Server::new(gateway, &self.server, http2, self.front.patience)
         })?;
         let background = self.spawn_background().await;
         Ok(Running {
@@ -69,7 +58,8 @@ impl App {
 
     async fn spawn_background(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let backends: Vec<_> = self.gateway.backends.all().cloned().collect();
+        let routing = self.gateway.routing.get();
+        let backends: Vec<_> = routing.backends.all().cloned().collect();
         let first_contact = async {
             let mut contacts = JoinSet::new();
             if let Some((postgres, redis)) = self.stores.links.clone() {
@@ -103,7 +93,7 @@ impl App {
             tasks.spawn(licence.keep_polling());
         }
         for backend in backends {
-            tasks.spawn(backend.keep_fresh());
+            tasks.spawn(Backend::keep_fresh(Arc::downgrade(&backend)));
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
         tasks.spawn(Arc::clone(&self.gateway.bearer_limit).keep_sweeping());

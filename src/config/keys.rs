@@ -116,6 +116,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.proxy_protocol", "false", Now),
     key("server.cors_allow_origins", "", Now).dify("OPENAPI_CORS_ALLOW_ORIGINS"),
     key("server.request_header_timeout", "10s", Now),
+    key("server.min_body_rate", "240B", Now),
     key("server.idle_timeout", "75s", Now),
     key("server.shutdown_grace", "25s", Now),
     key("server.max_header_bytes", "64KiB", Now),
@@ -173,10 +174,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("tokens.prune", "true", Now).dify("ENABLE_CLEAN_OAUTH_ACCESS_TOKENS_TASK"),
     key("tokens.retention_days", "30", Now).dify("OAUTH_ACCESS_TOKEN_RETENTION_DAYS"),
     key("device_flow.enabled", "true", Now),
-    key("device_flow.legacy_paths", "true", Now),
+    key("device_flow.legacy_paths", "true", Live),
     key("device_flow.known_client_ids", "difyctl", Live).dify("OPENAPI_KNOWN_CLIENT_IDS"),
     key("device_flow.verification_uri_complete", "false", Now),
-    key("device_page.enabled", "true", Now),
+    key("device_page.enabled", "true", Live),
     key("enterprise.enabled", "false", Now).dify("ENTERPRISE_ENABLED"),
     unset("enterprise.api_url", Now).dify("ENTERPRISE_API_URL"),
     unset("enterprise.secret_key", Now).dify("ENTERPRISE_API_SECRET_KEY").secret(),
@@ -205,7 +206,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("tracing.queue_size", "2048", Now).dify("OTEL_MAX_QUEUE_SIZE"),
     key("tracing.interval", "5s", Now),
     key("tracing.timeout", "10s", Now),
-    Key { form: Routes, ..unset("routes", Now) },
+    Key { form: Routes, ..unset("routes", Live) },
 ];
 
 /// Lists the top-level names of the file in table order.

@@ -122,6 +122,21 @@ pub(crate) fn size(range: RangeInclusive<usize>) -> impl Fn(&Value) -> Parsed<us
     }
 }
 
+/// What another parser takes, or `"0"` for nothing.
+pub(crate) fn unless_off<T>(
+    parse: impl Fn(&Value) -> Parsed<T>,
+) -> impl Fn(&Value) -> Parsed<Option<T>> {
+    move |value| {
+        if value.text() == Some("0") {
+            return Ok(None);
+        }
+        parse(value).map(Some).map_err(|mismatch| Mismatch {
+            need: format!("{}, or \"0\" for off", mismatch.need),
+            ..mismatch
+        })
+    }
+}
+
 /// One of a few names, in any case.
 pub(crate) fn choice<T: Clone>(choices: &[(&str, T)]) -> impl Fn(&Value) -> Parsed<T> {
     move |value| {

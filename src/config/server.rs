@@ -1,14 +1,20 @@
 //! `[server]` and `[admin]`: the listeners.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
 use super::Problem;
 use super::listen::{ListenAddress, NEED_PATH, listen_address, socket_path};
 use super::parse::{
-    Parsed, boolean, duration, integer, list, mode, network, size, socket_addr, text, web_origin,
-    word,
+    Parsed, boolean, duration, integer, list, mode, network, size, socket_addr, text, unless_off,
+    web_origin, word,
 };
 use super::reader::Reader;
 use super::value::{Mismatch, Value};
@@ -18,6 +24,10 @@ const MAX_THREADS: usize = 1024;
 
 /// Most connections that make sense; Linux's own limit of files is of that order.
 const MAX_CONNECTIONS: usize = 1_000_000;
+
+/// Largest least rate of a body that makes sense, in bytes a second; above it, ordinary clients would
+/// be cut off.
+const MAX_BODY_RATE: usize = 1 << 20;
 
 /// The public side.
 #[derive(Debug, Clone)]
@@ -38,6 +48,9 @@ pub struct ServerConfig {
     pub cors_allow_origins: Vec<String>,
     /// Longest a client may take to send its request head, from its first byte on; up to 5 minutes.
     pub request_header_timeout: Duration,
+    /// Least bytes a second of a request's body, up to 1 MiB, once a client has fallen behind by
+    /// `request_header_timeout`; `None`: a body may be as slow as it likes.
+    pub min_body_rate: Option<NonZeroU32>,
     /// How long an idle client connection is kept, and how long a client may leave what it is sent
     /// unread, 1 second to 1 hour.
     pub idle_timeout: Duration,
@@ -125,6 +138,9 @@ impl ServerConfig {
                 "server.request_header_timeout",
                 duration(ms..=Duration::from_secs(300)),
             ),
+            min_body_rate: reader
+                .value("server.min_body_rate", unless_off(size(1..=MAX_BODY_RATE)))
+                .and_then(|bytes| u32::try_from(bytes).ok().and_then(NonZeroU32::new)),
             idle_timeout: reader.value(
                 "server.idle_timeout",
                 duration(Duration::from_secs(1)..=hour),

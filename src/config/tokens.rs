@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::parse::{Parsed, boolean, choice, duration, integer, seconds};
+use super::parse::{Parsed, boolean, choice, duration, integer, seconds, unless_off};
 use super::reader::Reader;
 use super::units;
 use super::value::{Mismatch, Value};
@@ -117,16 +117,7 @@ impl RateLimitsConfig {
             approve: reader.value("rate_limits.approve", rate),
             approve_external: reader.value("rate_limits.approve_external", rate),
             account: reader.value("rate_limits.account", rate),
-            bearer: reader.value("rate_limits.bearer", |value| {
-                if value.text() == Some("0") {
-                    return Ok(None);
-                }
-                let with_off = |mismatch: Mismatch| Mismatch {
-                    need: format!("{}, or \"0\" for off", mismatch.need),
-                    ..mismatch
-                };
-                rate(value).map(Some).map_err(with_off)
-            }),
+            bearer: reader.value("rate_limits.bearer", unless_off(rate)),
         }
     }
 }

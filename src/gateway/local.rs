@@ -6,10 +6,10 @@ use std::{
 };
 
 use http::{Method, header};
-use pingora::proxy::Session;
+use pingora::{Error, proxy::Session};
 
 use super::{
-    Ctx, Gateway,
+    Ctx, Gateway, body,
     forward::{FORWARDED_PROTO, own_scheme},
 };
 use crate::{
@@ -35,7 +35,10 @@ impl Gateway {
         }
         // Elsewhere a body means nothing; it is drained with the answer.
         let body = if endpoint.method() == Method::POST {
-            read_body(session).await?
+            self.watch_body(session);
+            let body = read_body(session).await?;
+            body::is_over(session);
+            body
         } else {
             Vec::new()
         };
@@ -70,11 +73,7 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Rejection> {
             asked.map_err(|_| Rejection::Malformed(Malformed::Body))?;
         }
         let mut body = Vec::new();
-        while let Some(chunk) = session
-            .read_request_body()
-            .await
-            .map_err(|_| Rejection::Malformed(Malformed::Body))?
-        {
+        while let Some(chunk) = session.read_request_body().await.map_err(refusal_of)? {
             if body.len() + chunk.len() > MAX_BODY {
                 return Err(Rejection::BodyTooLarge);
             }
@@ -84,7 +83,16 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Rejection> {
     };
     tokio::time::timeout(BODY_TIME, reading)
         .await
-        .unwrap_or(Err(Rejection::Malformed(Malformed::Body)))
+        .unwrap_or(Err(Rejection::SlowBody))
+}
+
+/// Why a body could not be read to its end.
+fn refusal_of(error: Box<Error>) -> Rejection {
+    if body::was_too_slow(&error) {
+        Rejection::SlowBody
+    } else {
+        Rejection::Malformed(Malformed::Body)
+    }
 }
 
 /// Returns the scheme that the client used, by what may be believed: a trusted proxy says what the

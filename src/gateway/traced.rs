@@ -130,9 +130,10 @@ impl Gateway {
         let Some(notes) = &trace.notes else { return };
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path()).ok();
-        let route = path
-            .as_ref()
-            .and_then(|path| self.routes.pattern_of(path, &head.method));
+        let route = path.as_ref().and_then(|path| {
+            let routing = self.routing.get();
+            routing.table.pattern_of(path, &head.method)
+        });
         let ended = Ended {
             session,
             error,

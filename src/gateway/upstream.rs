@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,7 +23,7 @@ use tokio::{net::UnixStream, sync::Notify, time::timeout};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{
-    config::{Config, Endpoint, UpstreamConfig},
+    config::{Config, Endpoint, RouteRule, UpstreamConfig},
     health::Dependency,
     route::Upstream,
     tls::{self, Authorities, Unusable},
@@ -47,7 +47,7 @@ pub struct Backend {
     authorities: Option<Arc<CaType>>,
     peers: RwLock<Vec<HttpPeer>>,
     turn: AtomicUsize,
-    suspect: Notify,
+    suspect: Arc<Notify>,
     /// Kept for the API alone: `/readyz` speaks of one upstream.
     health: Option<Arc<Dependency>>,
 }
@@ -66,7 +66,7 @@ impl Backend {
             settings,
             peers: RwLock::default(),
             turn: AtomicUsize::new(0),
-            suspect: Notify::new(),
+            suspect: Arc::default(),
             health,
         };
         match &backend.endpoint {
@@ -136,15 +136,17 @@ impl Backend {
         outcome.is_ok()
     }
 
-    /// Refreshes for ever.
-    pub async fn keep_fresh(self: Arc<Self>) {
-        loop {
-            let interval = if self.refresh().await {
+    /// Refreshes for as long as there is a rule or a request that needs it.
+    pub async fn keep_fresh(needed: Weak<Self>) {
+        while let Some(backend) = needed.upgrade() {
+            let interval = if backend.refresh().await {
                 REFRESH_INTERVAL
             } else {
                 RETRY_INTERVAL
             };
-            let _ = timeout(interval, self.suspect.notified()).await;
+            let suspect = Arc::clone(&backend.suspect);
+            drop(backend);
+            let _ = timeout(interval, suspect.notified()).await;
         }
     }
 
@@ -253,18 +255,35 @@ impl Backends {
             Some(url) => Backend::new(url.clone(), settings.clone(), None)?,
             None => Arc::clone(&api),
         };
-        let others = config
-            .routes
-            .iter()
-            .filter_map(|rule| match Upstream::from(&rule.upstream) {
-                Upstream::Other(endpoint) => {
-                    let backend = Backend::new(endpoint.clone(), settings.clone(), None);
-                    Some(backend.map(|backend| (endpoint, backend)))
-                }
-                Upstream::Api | Upstream::Web => None,
-            })
-            .collect::<Result<_, Unusable>>()?;
-        Ok(Self { api, web, others })
+        let none_yet = Self {
+            api,
+            web,
+            others: HashMap::new(),
+        };
+        none_yet.next(&config.routes)
+    }
+
+    /// Builds what other rules name, with the settings of before; what was there stays.
+    pub(super) fn next(&self, rules: &[RouteRule]) -> Result<Self, Unusable> {
+        let mut others = HashMap::new();
+        for rule in rules {
+            let Upstream::Other(endpoint) = Upstream::from(&rule.upstream) else {
+                continue;
+            };
+            if others.contains_key(&endpoint) {
+                continue;
+            }
+            let backend = match self.others.get(&endpoint) {
+                Some(known) => Arc::clone(known),
+                None => Backend::new(endpoint.clone(), self.api.settings.clone(), None)?,
+            };
+            others.insert(endpoint, backend);
+        }
+        Ok(Self {
+            api: Arc::clone(&self.api),
+            web: Arc::clone(&self.web),
+            others,
+        })
     }
 
     /// Returns the upstream that a rule names.

@@ -77,6 +77,7 @@ fn every_refusal_has_its_status_code_and_headers() {
             "body 400 bad_request",
             "query 422 invalid_param",
             "body_too_large 413 request_entity_too_large",
+            "slow_body 408 request_timeout",
             "limited 429 too_many_requests Retry-After: 2 RateLimit-Policy: \"lookup\";q=60;w=300 RateLimit: \"lookup\";r=0;t=2",
             "no_console_session 401 unauthorized WWW-Authenticate: Bearer realm=\"api\"",
             "not_set_up 401 not_setup WWW-Authenticate: Bearer realm=\"api\"",

@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
@@ -24,7 +24,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::transport::{Transport, seen_by_pingora};
+use super::{
+    Pace,
+    transport::{Transport, seen_by_pingora},
+};
 
 /// Size of a connection's write buffer in bytes: a response's head and a small body leave in one
 /// segment and one system call. Larger writes go past it.
@@ -52,6 +55,8 @@ pub struct Connection {
     /// Whether one has been parsed since the last read: the next bytes begin another head.
     head_over: AtomicBool,
     head: HeadProgress,
+    /// How the body keeps up that is being read. Locked by who has the connection lent alone.
+    body: Mutex<Option<Box<Pace>>>,
 }
 
 /// How far the header section has come that is being read.
@@ -74,6 +79,7 @@ impl Connection {
             in_request: AtomicBool::new(false),
             head_over: AtomicBool::new(false),
             head: HeadProgress::Awaited,
+            body: Mutex::new(None),
         }
     }
 
@@ -94,6 +100,70 @@ impl Connection {
                 connection.head_over.store(true, Ordering::Release);
             }
         }
+    }
+
+    /// Tells the connection below `stream` that a body is to come, unless it knows already.
+    pub fn expect_body(stream: &Stream, pace: impl FnOnce() -> Pace) {
+        if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
+            let mut body = connection
+                .body
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            body.get_or_insert_with(|| Box::new(pace()));
+        }
+    }
+
+    /// Tells the connection below `stream` that what comes from now on is no body.
+    pub fn end_body(stream: &Stream) {
+        if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
+            *connection
+                .body
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    fn body(&mut self) -> Option<&mut Pace> {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        body.as_deref_mut()
+    }
+
+    /// Reads within a request: its body, or whether the client is still there.
+    fn poll_within_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            let received = buf.filled().len() - before;
+            if let Some(pace) = self.body() {
+                pace.received(received);
+            }
+            return read;
+        }
+        // Nobody waits with something unsent in hand: pingora does not flush the beginning of a body
+        // whose length is known.
+        if self.has_unsent()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        match self.body() {
+            Some(pace) => pace.waits(cx).map(|slow| Err(slow.into())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// A client that is to read is not waited for to write.
+    fn unless_unread<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if written.is_pending()
+            && let Some(pace) = self.body()
+        {
+            pace.pauses();
+        }
+        written
     }
 
     /// Returns the answer to send in place of `written`, if that is pingora's own to a header
@@ -140,17 +210,10 @@ impl AsyncRead for Connection {
             self.head = HeadProgress::Awaited;
         }
         if *self.in_request.get_mut() {
-            let read = Pin::new(&mut self.io).poll_read(cx, buf);
-            // Nobody waits with something unsent in hand: pingora does not flush the beginning of
-            // a body whose length is known.
-            if read.is_pending()
-                && self.has_unsent()
-                && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
-            {
-                return Poll::Ready(Err(error));
-            }
-            return read;
+            return self.poll_within_request(cx, buf);
         }
+        // What is left of a body now is drained in the time of a head.
+        *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
             if matches!(self.head, HeadProgress::Awaited) && buf.filled().len() > before {
@@ -170,7 +233,8 @@ impl AsyncWrite for Connection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let Some(answer) = self.in_place_of(buf) else {
-            return Pin::new(&mut self.io).poll_write(cx, buf);
+            let written = Pin::new(&mut self.io).poll_write(cx, buf);
+            return self.unless_unread(written);
         };
         // Nothing is buffered between two requests, and the answer is smaller than the buffer: it
         // is taken whole.
@@ -185,7 +249,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.unless_unread(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -193,7 +258,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.unless_unread(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use pingora::protocols::{SocketDigest, UniqueIDType, tls::SslDigest};
+use pingora::protocols::{SocketDigest, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
 
-use super::socket::Socket;
+use super::{Neighbours, socket::Socket};
 
 /// What carries the bytes.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(super) struct Transport {
     pub(super) socket: Arc<SocketDigest>,
     /// What was agreed on, where the bytes are encrypted.
     pub(super) tls: Option<Arc<SslDigest>>,
+    /// What the streams share, where there are several.
+    pub(super) shared: Option<Arc<ProxyDigest>>,
     /// How long a write may stand still.
     patience: Duration,
     /// Runs while one does.
@@ -65,15 +67,20 @@ impl Transport {
         let socket = SocketDigest::from_raw_fd(id);
         // Known already, so that nobody has to ask the kernel, who may know less.
         let _ = socket.peer_addr.set(Some(peer.into()));
-        Self {
+        let mut transport = Self {
             carrier,
             id,
             peer,
             socket: Arc::new(socket),
             tls,
+            shared: None,
             patience,
             stalled: None,
+        };
+        if transport.speaks_http2() {
+            transport.shared = Neighbours::carried();
         }
+        transport
     }
 
     /// Tells whether the two ends agreed on HTTP/2 (RFC 7301).
@@ -225,7 +232,7 @@ macro_rules! seen_by_pingora {
             fn get_proxy_digest(
                 &self,
             ) -> Option<std::sync::Arc<pingora::protocols::raw_connect::ProxyDigest>> {
-                None
+                self.transport().shared.clone()
             }
         }
 

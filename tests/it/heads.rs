@@ -131,6 +131,7 @@ async fn a_slow_body_is_not_a_slow_head() {
     let gateway = Gateway::builder()
         .upstream(upstream.addr())
         .set("server.request_header_timeout", "\"300ms\"")
+        .set("server.min_body_rate", "\"0\"")
         .start()
         .await;
     let mut client = gateway.client().await;

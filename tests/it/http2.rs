@@ -4,6 +4,7 @@
 mod attacks;
 mod frames;
 mod rules;
+mod slow;
 
 use std::time::Duration;
 

@@ -182,11 +182,16 @@ async fn an_idle_connection_has_an_end() {
         .set("server.idle_timeout", "\"1s\"")
         .start()
         .await;
+    let mut silent = gateway.client().await;
     let mut client = gateway.client().await;
     client.send(&request("GET", "/v1/info").to_bytes()).await;
     assert_eq!(client.read_response().await.status, 200);
 
     assert!(client.is_closed(Duration::from_secs(8)).await);
+    assert!(
+        silent.is_closed(Duration::from_secs(8)).await,
+        "from its first byte on"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

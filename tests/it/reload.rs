@@ -1,5 +1,7 @@
 //! `SIGHUP`: what changes at once, what needs a restart, and what changes nothing.
 
+mod routes;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -19,10 +21,24 @@ fn rewrite(gateway: &Gateway, change: impl FnOnce(String) -> String) {
 
 /// Like [`rewrite`], and waits until the change is in force.
 async fn reloads(gateway: &Gateway, from: &str, to: &str) {
+    changes(gateway, |file| file.replace(from, to)).await;
+}
+
+/// Like [`reloads`], for any change.
+async fn changes(gateway: &Gateway, change: impl FnOnce(String) -> String) {
     let times = || gateway.log_text().matches("is in force").count();
     let before = times();
-    rewrite(gateway, |file| file.replace(from, to));
+    rewrite(gateway, change);
     assert_eventually!(times() > before, "the file is read again");
+}
+
+/// Whether the log has named a key as taking a restart.
+fn takes_a_restart(gateway: &Gateway, key: &str) -> bool {
+    gateway.log_lines().iter().any(|line| {
+        let message = Gateway::log_field(line, "message").and_then(Value::as_str);
+        Gateway::log_field(line, "key").is_some_and(|named| named == key)
+            && message.is_some_and(|message| message.contains("takes a restart"))
+    })
 }
 
 /// The kid of the identity that goes with a hot token.
@@ -154,16 +170,33 @@ async fn a_key_that_needs_a_restart_is_named_and_one_that_does_not_is_not() {
             .replace(r#"lookup = "60/5m""#, r#"lookup = "61/5m""#)
     });
 
-    let named = |key: &'static str| {
-        move |line: &Value| {
-            let message = Gateway::log_field(line, "message").and_then(Value::as_str);
-            Gateway::log_field(line, "key").is_some_and(|named| named == key)
-                && message.is_some_and(|message| message.contains("takes a restart"))
-        }
-    };
-    stage.gateway.wait_for_log(named("tokens.ttl_days")).await;
-    let lookup = named("rate_limits.lookup");
-    assert!(!stage.gateway.log_lines().iter().any(lookup));
+    assert_eventually!(
+        takes_a_restart(&stage.gateway, "tokens.ttl_days"),
+        "the key is named"
+    );
+    assert!(!takes_a_restart(&stage.gateway, "rate_limits.lookup"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secrets_file_with_something_else_in_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "hidden-first").unwrap();
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("enterprise.secret_key", &format!("{{ file = {file:?} }}"))
+            .set("rate_limits.lookup", r#""60/5m""#)
+    })
+    .await;
+    let key = "enterprise.secret_key";
+
+    reloads(&stage.gateway, r#""60/5m""#, r#""61/5m""#).await;
+    assert!(!takes_a_restart(&stage.gateway, key), "it is the same");
+    std::fs::write(&file, "hidden-second").unwrap();
+    reloads(&stage.gateway, r#""61/5m""#, r#""62/5m""#).await;
+
+    assert!(takes_a_restart(&stage.gateway, key));
+    assert!(!stage.gateway.log_text().contains("hidden"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 mod body;
 mod broken;
 mod manual;
+mod slow;
 mod upgrade;
 
 use std::time::Duration;

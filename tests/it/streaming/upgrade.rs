@@ -3,10 +3,10 @@
 use super::{APPS, Stage, request};
 use crate::support::{Behaviour, RequestBuilder};
 
-const SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
+pub(super) const SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// The opening handshake (RFC 6455 section 4.1).
-fn handshake(path: &str) -> RequestBuilder {
+pub(super) fn handshake(path: &str) -> RequestBuilder {
     request("GET", path)
         .header("Connection", "keep-alive, Upgrade")
         .header("Upgrade", "websocket")
