@@ -31,8 +31,8 @@ use crate::{
 
 mod access;
 mod ctx;
-mod forward;
-mod framing;
+pub(crate) mod forward;
+pub(crate) mod framing;
 mod heads;
 mod http2;
 mod local;

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 mod connection;
 mod http2;
 mod opening;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod tls;
 mod transport;
 

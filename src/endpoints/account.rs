@@ -159,7 +159,7 @@ fn session(session: &Session) -> Value {
 }
 
 /// Reads `page` and `limit`; anything else, or out of range, is at fault.
-fn paging(query: &str) -> Result<(u32, u32), Rejection> {
+pub fn paging(query: &str) -> Result<(u32, u32), Rejection> {
     let (mut page, mut limit) = (1, DEFAULT_LIMIT);
     let mut faults = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

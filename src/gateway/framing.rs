@@ -71,24 +71,26 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
     Ok(())
 }
 
-fn has_bare_lf(raw: &[u8]) -> bool {
+/// Tells whether a line ends in an LF without its CR.
+pub fn has_bare_lf(raw: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r')
 }
 
 /// The request line's second word.
-fn target_of(raw: &[u8]) -> &[u8] {
+pub fn target_of(raw: &[u8]) -> &[u8] {
     let raw = raw.trim_ascii_start();
     let line = raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
     line.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
 }
 
 /// Tells whether a `Host` is a host and at most a port (RFC 9112 section 3.2), or empty.
-fn is_host(value: &[u8]) -> bool {
+pub fn is_host(value: &[u8]) -> bool {
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(byte);
     value.iter().all(part)
 }
 
-fn has_content_length(raw: &[u8]) -> bool {
+/// Tells whether a head has the header, which its parsed form may have lost.
+pub fn has_content_length(raw: &[u8]) -> bool {
     raw.split(|byte| *byte == b'\n').any(|line| {
         line.split(|byte| *byte == b':')
             .next()

@@ -18,6 +18,7 @@ mod config;
 mod contract;
 mod contract_flow;
 mod contract_nonces;
+mod corpus;
 mod demo_enterprise;
 mod device_flow;
 mod device_page;
