@@ -7,5 +7,5 @@ pub use crate::{
         forward::drop_forged,
         framing::{has_bare_lf, has_content_length, is_host, target_of},
     },
-    listener::proxy_protocol::read_header as read_proxy_header,
+    listener::{chunked::Chunked, proxy_protocol::read_header as read_proxy_header},
 };

@@ -196,6 +196,9 @@ impl Gateway {
     /// Turns pingora's error into a refusal, or `None` when nobody is left to be told.
     fn rejection_of(error: &Error) -> Option<Rejection> {
         match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::ReadError) if framing::is_misframed(error) => {
+                Some(Rejection::Malformed(Malformed::Body))
+            }
             (
                 ErrorSource::Downstream,
                 ErrorType::WriteError

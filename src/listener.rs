@@ -10,6 +10,8 @@ use pingora::apps::ServerApp;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::TaskTracker;
 
+mod body_watch;
+pub(crate) mod chunked;
 mod connection;
 mod http2;
 mod opening;
@@ -17,6 +19,7 @@ pub(crate) mod proxy_protocol;
 mod tls;
 mod transport;
 
+pub use chunked::Misframed;
 pub use connection::{Connection, HeadPolicy};
 pub use opening::{Front, Room};
 pub use tls::Tls;

@@ -4,10 +4,11 @@
 //! the same bytes differently refuses them instead: one request in, one request out.
 
 use http::{Version, header};
-use pingora::proxy::Session;
+use pingora::{Error, proxy::Session};
 
 use crate::{
     http::{Malformed, Rejection},
+    listener::{Connection, Misframed},
     route::NotCanonical,
 };
 
@@ -47,6 +48,10 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
             if has_content_length(&raw) {
                 return Err(Rejection::Malformed(Malformed::TwoFramings));
             }
+            let misframed = session.stream().map(Connection::expect_chunks);
+            if misframed.is_some_and(|checked| checked.is_err()) {
+                return Err(Rejection::Malformed(Malformed::Body));
+            }
         }
     }
     if head.headers.len() > MAX_HEADERS {
@@ -69,6 +74,13 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
         _ => {}
     }
     Ok(())
+}
+
+/// Tells whether reading a body has failed because of its framing.
+pub(super) fn is_misframed(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    let cause = cause.and_then(std::io::Error::get_ref);
+    cause.is_some_and(|cause| cause.is::<Misframed>())
 }
 
 /// Tells whether a line ends in an LF without its CR.

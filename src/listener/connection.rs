@@ -24,7 +24,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::transport::{Transport, seen_by_pingora};
+use super::{
+    body_watch::BodyWatch,
+    chunked::Misframed,
+    transport::{Transport, seen_by_pingora},
+};
 
 /// Size of a connection's write buffer in bytes: a response's head and a small body leave in one
 /// segment and one system call. Larger writes go past it.
@@ -52,6 +56,12 @@ pub struct Connection {
     /// Whether one has been parsed since the last read: the next bytes begin another head.
     head_over: AtomicBool,
     head: HeadProgress,
+    /// What the raw bytes say about a chunked body.
+    watch: BodyWatch,
+    /// Whether the body under way is chunked.
+    chunked: AtomicBool,
+    /// Whether what came along with the head is no chunked body.
+    misframed: AtomicBool,
 }
 
 /// How far the header section has come that is being read.
@@ -74,6 +84,9 @@ impl Connection {
             in_request: AtomicBool::new(false),
             head_over: AtomicBool::new(false),
             head: HeadProgress::Awaited,
+            watch: BodyWatch::default(),
+            chunked: AtomicBool::new(false),
+            misframed: AtomicBool::new(false),
         }
     }
 
@@ -92,8 +105,26 @@ impl Connection {
             connection.in_request.store(in_request, Ordering::Release);
             if in_request {
                 connection.head_over.store(true, Ordering::Release);
+                connection.chunked.store(false, Ordering::Release);
             }
         }
+    }
+
+    /// Tells the connection below `stream` that the request's body is chunked. From here on reads
+    /// fail with [`Misframed`] where it is not in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Misframed`] if that can be told already.
+    pub fn expect_chunks(stream: &Stream) -> Result<(), Misframed> {
+        let Some(connection) = (**stream).as_any().downcast_ref::<Self>() else {
+            return Ok(());
+        };
+        connection.chunked.store(true, Ordering::Release);
+        if connection.misframed.load(Ordering::Acquire) {
+            return Err(Misframed);
+        }
+        Ok(())
     }
 
     /// Returns the answer to send in place of `written`, if that is pingora's own to a header
@@ -139,6 +170,7 @@ impl AsyncRead for Connection {
         if std::mem::take(self.head_over.get_mut()) {
             self.head = HeadProgress::Awaited;
         }
+        let before = buf.filled().len();
         if *self.in_request.get_mut() {
             let read = Pin::new(&mut self.io).poll_read(cx, buf);
             // Nobody waits with something unsent in hand: pingora does not flush the beginning of
@@ -149,13 +181,18 @@ impl AsyncRead for Connection {
             {
                 return Poll::Ready(Err(error));
             }
+            if *self.chunked.get_mut() && self.watch.take_body(&buf.filled()[before..]).is_err() {
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Misframed)));
+            }
             return read;
         }
-        let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
             if matches!(self.head, HeadProgress::Awaited) && buf.filled().len() > before {
                 self.head = HeadProgress::Begun;
             }
+            let misframed = self.watch.take_head(&buf.filled()[before..]).is_err();
+            *self.misframed.get_mut() = misframed;
             return Poll::Ready(read);
         }
         // To pingora it looks as if the client had left, which it may as well.

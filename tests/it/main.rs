@@ -52,3 +52,4 @@ mod support;
 mod surfaces;
 mod tidy;
 mod tls;
+mod werkzeug;

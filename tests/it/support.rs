@@ -29,6 +29,7 @@ mod terminator;
 mod tool;
 mod upstream;
 mod wire;
+mod wsgi;
 
 pub(crate) use self::{
     browser::{Browser, Login, jwt, unix_now},
@@ -52,4 +53,5 @@ pub(crate) use self::{
     terminator::Terminator,
     tool::{Printed, run},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
+    wsgi::{Matched, Wsgi},
 };

@@ -4,6 +4,7 @@
 //! `fuzz_targets/`, and `tests/it/corpus.rs` calls them with every seed there is.
 
 mod bodies;
+mod chunks;
 mod config;
 mod credentials;
 mod fields;
@@ -15,6 +16,7 @@ mod signed;
 
 pub use self::{
     bodies::{form, json, query},
+    chunks::chunks,
     config::config,
     credentials::{authorization, codes},
     fields::{client_ip, cookies, headers},
@@ -26,9 +28,10 @@ pub use self::{
 };
 
 /// Every target, by the name of its folder in `seeds/` and of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, fn(&[u8])); 18] = [
+pub const TARGETS: [(&str, fn(&[u8])); 19] = [
     ("authorization", authorization),
     ("cache_entry", cache_entry),
+    ("chunks", chunks),
     ("client_ip", client_ip),
     ("codes", codes),
     ("config", config),
