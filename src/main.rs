@@ -64,6 +64,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Sees to it that a crash leaves no memory behind in a file: tokens and keys are in it.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::debug!(%error, "core dumps are left to whoever started the process");
+    }
+}
+
 fn serve(file: &ConfigFile) -> anyhow::Result<()> {
     let Loaded {
         config,
@@ -73,6 +85,7 @@ fn serve(file: &ConfigFile) -> anyhow::Result<()> {
     } = load(file)?;
     let levels = telemetry::init(&config.log)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
+    leave_no_core();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -28,6 +28,7 @@ mod flow_chaos;
 mod flow_killed;
 mod forwarding;
 mod framing;
+mod hardening;
 mod heads;
 mod http2;
 mod leaks;
