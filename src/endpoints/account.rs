@@ -158,7 +158,11 @@ fn session(session: &Session) -> Value {
     })
 }
 
-/// Reads `page` and `limit`; anything else, or out of range, is at fault.
+/// Reads `page` and `limit`.
+///
+/// # Errors
+///
+/// [`Rejection::Query`] with every parameter that is another, or out of range.
 pub fn paging(query: &str) -> Result<(u32, u32), Rejection> {
     let (mut page, mut limit) = (1, DEFAULT_LIMIT);
     let mut faults = Vec::new();

@@ -109,9 +109,10 @@ pub fn meaning_of(name: &str) -> Meaning {
     }
 }
 
-/// Tells whether a field may stand in a trailer section, where it would mean nothing: those that
-/// frame, route or authenticate a request may not (RFC 9110 section 6.5.1), nor those that only the
-/// gateway or a proxy may send, in any spelling. `name` is in lower case.
+/// Tells whether a field may stand in a trailer section. `name` is in lower case.
+///
+/// Those that frame, route or authenticate a request may not (RFC 9110 section 6.5.1), nor those
+/// that only the gateway or a proxy may send, in any spelling.
 pub fn may_trail(name: &str) -> bool {
     meaning_of(name) == Meaning::Other && !KEPT.contains(&name) && !NEVER_TRAILING.contains(&name)
 }

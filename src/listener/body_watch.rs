@@ -99,7 +99,8 @@ mod tests {
             let mut said = Ok(());
             for piece in [HEAD, body].concat().chunks(step) {
                 said = if watch.body.is_some() {
-                    said.and(watch.take_body(piece))
+                    let taken = watch.take_body(piece);
+                    said.and(taken)
                 } else {
                     watch.take_head(piece)
                 };

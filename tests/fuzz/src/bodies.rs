@@ -23,10 +23,10 @@ pub fn json(body: &[u8]) {
     let Some(members) = parse("application/json", body) else {
         // What is plain and shallow is never refused.
         let plain = value.filter(|value| value.values().all(Value::is_number));
-        assert!(plain.is_none_or(
-            |value| value.keys().any(|name| name.contains(['{', '[', '\\']))
-                || body.iter().filter(|byte| **byte == b':').count() != value.len()
-        ));
+        assert!(
+            plain.is_none_or(|value| value.keys().any(|name| name.contains('\\'))
+                || body.iter().filter(|byte| **byte == b':').count() != value.len())
+        );
         return;
     };
     let value = value.expect("an object");
@@ -98,5 +98,5 @@ pub fn query(bytes: &[u8]) {
     }
     let first = query_value(query, "user_code");
     let later = query_value(&format!("{query}&user_code=later"), "user_code");
-    assert_eq!(later, first.or(Some("later".to_owned())));
+    assert_eq!(later, first.or_else(|| Some("later".to_owned())));
 }

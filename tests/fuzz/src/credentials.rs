@@ -43,7 +43,7 @@ fn reference(value: &[u8]) -> Option<(TokenKind, &[u8])> {
     let token = rest.trim_matches(' ');
     let kind = TokenKind::from_prefix(token.get(..5)?)?;
     let random = URL_SAFE_NO_PAD.decode(&token[5..]).ok()?;
-    let fits = scheme.to_ascii_lowercase() == "bearer" && random.len() == 32;
+    let fits = scheme.eq_ignore_ascii_case("bearer") && random.len() == 32;
     fits.then_some((kind, token.as_bytes()))
 }
 

@@ -27,8 +27,11 @@ pub use self::{
     signed::{console, envelope},
 };
 
+/// A target: its name, and what it does with its bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// Every target, by the name of its folder in `seeds/` and of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, fn(&[u8])); 19] = [
+pub const TARGETS: [Target; 19] = [
     ("authorization", authorization),
     ("cache_entry", cache_entry),
     ("chunks", chunks),

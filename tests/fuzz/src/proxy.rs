@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// byte it is none.
 pub fn proxy_header(bytes: &[u8]) {
     let (said, taken) = read(bytes, usize::MAX);
-    assert_eq!(read(bytes, 1), (said.clone(), taken), "byte by byte");
+    assert_eq!(read(bytes, 1), (said, taken), "byte by byte");
     let Ok(said) = said else {
         return;
     };

@@ -1,6 +1,12 @@
 //! A real gunicorn with Werkzeug's routing behind it, as Dify's API has them.
 
-use std::{net::SocketAddr, path::Path, process::Command, sync::Mutex, time::Instant};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    sync::{Mutex, OnceLock},
+    time::Instant,
+};
 
 use serde::Deserialize;
 
@@ -82,8 +88,13 @@ impl Wsgi {
     }
 }
 
-/// The folder of the Python tools, which are installed if they are missing.
+/// The folder of the Python tools, which are installed if they are missing, by one test for all.
 fn tools() -> String {
+    static FOLDER: OnceLock<String> = OnceLock::new();
+    FOLDER.get_or_init(install).clone()
+}
+
+fn install() -> String {
     let output = Command::new(".ci/tools/install").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
