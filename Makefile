@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check bench bench-load bench-memory bench-flow bench-revocation changes outages chart packaging sbom install fmt
+.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chart packaging sbom install fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,10 @@ install: ## Build a release and install it below DESTDIR/usr: program, unit, man
 	@.ci/setup build
 	cargo build --locked --release
 	@.ci/packaging/install target/release/difygate "$(DESTDIR)"
+
+fuzz: ## Fuzz everything that reads strangers' bytes, SECONDS=60 each; TARGETS="path json" chooses
+	@.ci/setup build
+	.ci/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 bench: ## Measure the token check, the naive alternative beside it
 	@.ci/setup build

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use time::{OffsetDateTime, format_description::well_known::Iso8601};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Iso8601};
 
 /// Tells the time, on both of its faces, so that a fake one moves them together.
 pub trait Clock: Send + Sync + fmt::Debug {
@@ -44,10 +44,13 @@ impl Timestamp {
 
     /// Parses an ISO-8601 instant with an offset, as Python's `isoformat()` writes it.
     ///
-    /// Returns `None` when the text is not one, or has no offset.
+    /// Returns `None` when the text is not one, has no offset, or is of a year that Python has not:
+    /// ISO 8601 knows years before 1, with a sign and more digits, which nobody could read back.
     pub fn parse_iso8601(text: &str) -> Option<Self> {
         OffsetDateTime::parse(text, &Iso8601::PARSING)
-            .ok()
+            .ok()?
+            .checked_to_offset(UtcOffset::UTC)
+            .filter(|at| (1..=9999).contains(&at.year()))
             .map(Self::from)
     }
 
@@ -240,6 +243,22 @@ mod tests {
         assert_eq!(berlin, zulu);
         assert_eq!(Timestamp::parse_iso8601("2026-05-01T00:00:00"), None);
         assert_eq!(Timestamp::parse_iso8601("tomorrow"), None);
+    }
+
+    #[test]
+    fn years_are_those_of_python() {
+        for text in [
+            "-002026-06-11T20:26:40+00:00",
+            "+000000-01-01T00:00:00+00:00",
+            "0001-01-01T00:00:00+02:00",
+            "9999-12-31T23:59:59-02:00",
+        ] {
+            assert_eq!(Timestamp::parse_iso8601(text), None, "{text}");
+        }
+        for text in ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"] {
+            let at = Timestamp::parse_iso8601(text).unwrap();
+            assert_eq!(at.to_iso8601(), text);
+        }
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::{
     store::Directory,
 };
 
-mod account;
-mod device;
+pub(crate) mod account;
+pub(crate) mod device;
 mod inspect;
 mod page;
 mod sso;

@@ -17,6 +17,8 @@ pub mod dify_json;
 pub mod endpoints;
 pub mod enterprise;
 pub mod entropy;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod health;
 pub mod http;

@@ -14,14 +14,16 @@ use std::{
 use pingora::apps::ServerApp;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod body_watch;
 mod bound;
+pub(crate) mod chunked;
 mod connection;
 mod ending;
 mod http2;
 mod neighbours;
 mod opening;
 mod pace;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod socket;
 mod tls;
 mod transport;
@@ -29,6 +31,7 @@ mod upgrade;
 mod workers;
 
 use bound::{ListeningSocket, SocketFile};
+pub use chunked::Misframed;
 pub use connection::{Connection, HeadPolicy};
 pub use ending::Ending;
 pub use neighbours::Neighbours;

@@ -69,6 +69,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Sees to it that a crash leaves no memory behind in a file: tokens and keys are in it.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::debug!(%error, "core dumps are left to whoever started the process");
+    }
+}
+
 fn serve(options: &Serve) -> anyhow::Result<()> {
     let file = &options.config;
     let Loaded {
@@ -80,6 +92,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     let health = Health::new(&clock);
     let levels = telemetry::init(&config.log, &health.faults)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
+    leave_no_core();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

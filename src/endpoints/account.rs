@@ -159,8 +159,12 @@ fn session(session: &Session) -> Value {
     })
 }
 
-/// Reads `page` and `limit`; anything else, or out of range, is at fault.
-fn paging(query: &str) -> Result<(u32, u32), Rejection> {
+/// Reads `page` and `limit`.
+///
+/// # Errors
+///
+/// [`Rejection::Query`] with every parameter that is another, or out of range.
+pub fn paging(query: &str) -> Result<(u32, u32), Rejection> {
     let (mut page, mut limit) = (1, DEFAULT_LIMIT);
     let mut faults = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {

@@ -283,7 +283,7 @@ pub(super) fn typed_code(request: &LocalRequest<'_>) -> Option<String> {
 }
 
 /// Returns the first value of a parameter.
-pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
+pub fn query_value(query: &str, name: &str) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())

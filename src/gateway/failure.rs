@@ -2,7 +2,7 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::body;
+use super::{body, framing};
 use crate::http::{Malformed, Rejection};
 
 /// Turns pingora's error into a refusal, or `None` when nobody is left to be told.
@@ -11,6 +11,9 @@ pub(super) fn rejection_of(error: &Error) -> Option<Rejection> {
         return Some(Rejection::SlowBody);
     }
     match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::ReadError) if framing::is_misframed(error) => {
+            Some(Rejection::Malformed(Malformed::Body))
+        }
         (
             ErrorSource::Downstream,
             ErrorType::WriteError

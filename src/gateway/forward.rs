@@ -190,7 +190,7 @@ fn edit_headers(
 }
 
 /// Removes what only the gateway, or only a trusted proxy, may say.
-fn drop_forged(headers: &mut HeaderMap, peer_trusted: bool) {
+pub fn drop_forged(headers: &mut HeaderMap, peer_trusted: bool) {
     let forged = |name: &HeaderName| match meaning_of(name.as_str()) {
         Meaning::Identity | Meaning::RequestId | Meaning::Shadow => true,
         // A trusted proxy's word counts, but only under its right name.

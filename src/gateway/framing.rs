@@ -4,10 +4,11 @@
 //! the same bytes differently refuses them instead: one request in, one request out.
 
 use http::{Version, header};
-use pingora::proxy::Session;
+use pingora::{Error, proxy::Session};
 
 use crate::{
     http::{Malformed, Rejection},
+    listener::{Connection, Misframed},
     route::NotCanonical,
 };
 
@@ -47,6 +48,10 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
             if has_content_length(&raw) {
                 return Err(Rejection::Malformed(Malformed::TwoFramings));
             }
+            let misframed = session.stream().map(Connection::expect_chunks);
+            if misframed.is_some_and(|checked| checked.is_err()) {
+                return Err(Rejection::Malformed(Malformed::Body));
+            }
         }
     }
     if head.headers.len() > MAX_HEADERS {
@@ -71,24 +76,33 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
     Ok(())
 }
 
-fn has_bare_lf(raw: &[u8]) -> bool {
+/// Tells whether reading a body has failed because of its framing.
+pub(super) fn is_misframed(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    let cause = cause.and_then(std::io::Error::get_ref);
+    cause.is_some_and(|cause| cause.is::<Misframed>())
+}
+
+/// Tells whether a line ends in an LF without its CR.
+pub fn has_bare_lf(raw: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r')
 }
 
 /// The request line's second word.
-fn target_of(raw: &[u8]) -> &[u8] {
+pub fn target_of(raw: &[u8]) -> &[u8] {
     let raw = raw.trim_ascii_start();
     let line = raw.split(|byte| *byte == b'\r').next().unwrap_or_default();
     line.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
 }
 
 /// Tells whether a `Host` is a host and at most a port (RFC 9112 section 3.2), or empty.
-fn is_host(value: &[u8]) -> bool {
+pub fn is_host(value: &[u8]) -> bool {
     let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(byte);
     value.iter().all(part)
 }
 
-fn has_content_length(raw: &[u8]) -> bool {
+/// Tells whether a head has the header, which its parsed form may have lost.
+pub fn has_content_length(raw: &[u8]) -> bool {
     raw.split(|byte| *byte == b'\n').any(|line| {
         line.split(|byte| *byte == b':')
             .next()

@@ -155,12 +155,17 @@ impl Members {
     }
 }
 
-/// Counts how deep brackets go, before anything is built for them; those in strings count too,
-/// which no body of ours has any use for.
+/// Counts how deep brackets go, before anything is built for them. Those in strings are none: a
+/// closing one there would make up for an opening one outside.
 fn depth(body: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
     for byte in body {
         match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_text,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
             b'[' | b'{' => {
                 depth += 1;
                 deepest = deepest.max(depth);
@@ -307,6 +312,22 @@ mod tests {
             Accepts::JsonOrForm,
         );
         assert_eq!(twice.err(), Some("duplicate"));
+    }
+
+    #[test]
+    fn brackets_in_texts_count_neither_way() {
+        let json = "application/json";
+        let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for (name, levels, kind) in [
+            ("a", 7, None),
+            ("[[{{\\\"[[", 7, None),
+            ("a", 8, Some("json_invalid")),
+            ("}}}]]]", 8, Some("json_invalid")),
+            ("\\\"}\\\\", 8, Some("json_invalid")),
+        ] {
+            let body = format!("{{\"{name}\": {}}}", nested(levels));
+            assert_eq!(parse(json, &body, Accepts::Json).err(), kind, "{body}");
+        }
     }
 
     #[test]

@@ -66,6 +66,20 @@ const KEPT: [&str; 8] = [
     "x-app-passport",
 ];
 
+/// Headers of framing, routing and representation, which are none in a trailer section.
+const NEVER_TRAILING: [&str; 10] = [
+    "connection",
+    "content-encoding",
+    "content-range",
+    "expect",
+    "proxy-authorization",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// The longest name in any of the tables; nothing longer can mean anything.
 const LONGEST: usize = 24;
 
@@ -93,6 +107,14 @@ pub fn meaning_of(name: &str) -> Meaning {
     } else {
         Meaning::Other
     }
+}
+
+/// Tells whether a field may stand in a trailer section. `name` is in lower case.
+///
+/// Those that frame, route or authenticate a request may not (RFC 9110 section 6.5.1), nor those
+/// that only the gateway or a proxy may send, in any spelling.
+pub fn may_trail(name: &str) -> bool {
+    meaning_of(name) == Meaning::Other && !KEPT.contains(&name) && !NEVER_TRAILING.contains(&name)
 }
 
 /// Returns the `Connection` header without the options that would take away what must be kept,
@@ -146,6 +168,22 @@ mod tests {
         assert_eq!(meaning_of("x_request.id"), Meaning::RequestId);
         assert_eq!(meaning_of("x-dify-version"), Meaning::Other);
         assert_eq!(meaning_of("authorization"), Meaning::Other);
+    }
+
+    #[test]
+    fn only_what_means_nothing_there_may_trail() {
+        for name in ["x-checksum", "server-timing", "digest", "etag"] {
+            assert!(may_trail(name), "{name}");
+        }
+        for name in [
+            "authorization",
+            "te",
+            "content-length",
+            "x_dify.scopes",
+            "forwarded",
+        ] {
+            assert!(!may_trail(name), "{name}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ use tokio::{
 
 use super::{
     Pace,
+    body_watch::BodyWatch,
+    chunked::Misframed,
     transport::{Transport, seen_by_pingora},
 };
 
@@ -57,6 +59,12 @@ pub struct Connection {
     head: HeadProgress,
     /// How the body keeps up that is being read. Locked by who has the connection lent alone.
     body: Mutex<Option<Box<Pace>>>,
+    /// What the raw bytes say about a chunked body.
+    watch: BodyWatch,
+    /// Whether the body under way is chunked.
+    chunked: AtomicBool,
+    /// Whether what came along with the head is no chunked body.
+    misframed: AtomicBool,
 }
 
 /// How far the header section has come that is being read.
@@ -80,6 +88,9 @@ impl Connection {
             head_over: AtomicBool::new(false),
             head: HeadProgress::Awaited,
             body: Mutex::new(None),
+            watch: BodyWatch::default(),
+            chunked: AtomicBool::new(false),
+            misframed: AtomicBool::new(false),
         }
     }
 
@@ -98,6 +109,7 @@ impl Connection {
             connection.in_request.store(in_request, Ordering::Release);
             if in_request {
                 connection.head_over.store(true, Ordering::Release);
+                connection.chunked.store(false, Ordering::Release);
             }
         }
     }
@@ -141,6 +153,10 @@ impl Connection {
             if let Some(pace) = self.body() {
                 pace.received(received);
             }
+            if *self.chunked.get_mut() && self.watch.take_body(&buf.filled()[before..]).is_err() {
+                buf.set_filled(before);
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Misframed)));
+            }
             return read;
         }
         // Nobody waits with something unsent in hand: pingora does not flush the beginning of a body
@@ -164,6 +180,23 @@ impl Connection {
             pace.pauses();
         }
         written
+    }
+
+    /// Tells the connection below `stream` that the request's body is chunked. From here on reads
+    /// fail with [`Misframed`] where it is not in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Misframed`] if that can be told already.
+    pub fn expect_chunks(stream: &Stream) -> Result<(), Misframed> {
+        let Some(connection) = (**stream).as_any().downcast_ref::<Self>() else {
+            return Ok(());
+        };
+        connection.chunked.store(true, Ordering::Release);
+        if connection.misframed.load(Ordering::Acquire) {
+            return Err(Misframed);
+        }
+        Ok(())
     }
 
     /// Returns the answer to send in place of `written`, if that is pingora's own to a header
@@ -209,16 +242,18 @@ impl AsyncRead for Connection {
         if std::mem::take(self.head_over.get_mut()) {
             self.head = HeadProgress::Awaited;
         }
+        let before = buf.filled().len();
         if *self.in_request.get_mut() {
             return self.poll_within_request(cx, buf);
         }
         // What is left of a body now is drained in the time of a head.
         *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
-        let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
             if matches!(self.head, HeadProgress::Awaited) && buf.filled().len() > before {
                 self.head = HeadProgress::Begun;
             }
+            let misframed = self.watch.take_head(&buf.filled()[before..]).is_err();
+            *self.misframed.get_mut() = misframed;
             return Poll::Ready(read);
         }
         // To pingora it looks as if the client had left, which it may as well.

@@ -27,9 +27,7 @@ const LONGEST_REST: usize = 4096;
 ///
 /// [`io::ErrorKind::InvalidData`] for anything that is not a header of a TCP connection, and the
 /// reader's own.
-pub(super) async fn read_header(
-    reader: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<SocketAddr>> {
+pub async fn read_header(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut begin = [0; SIGNATURE.len()];
     reader.read_exact(&mut begin).await?;
     if begin == SIGNATURE {

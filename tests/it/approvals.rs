@@ -217,6 +217,35 @@ async fn cookies_have_the_host_prefix_where_dify_gives_it_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_that_comes_twice_is_nobodys() {
+    let (stage, browser) = set().await;
+    let Browser { access, csrf } = &browser;
+    let once = format!("access_token={access}; csrf_token={csrf}");
+    let post = || {
+        let request = request("POST", DENY).header("X-CSRF-Token", csrf);
+        request.json(&json!({"user_code": "ABCD-3456"}))
+    };
+
+    stage.refuses(&post().header("Cookie", &once), 404).await;
+    for twice in [
+        format!("{once}; access_token={access}"),
+        format!("access_token=x; {once}"),
+        format!("{once}; csrf_token={csrf}"),
+    ] {
+        stage.refuses(&post().header("Cookie", &twice), 401).await;
+    }
+    // Two fields are one list of cookies (RFC 9113 section 8.2.3): the same there.
+    let lines = post()
+        .header("Cookie", &once)
+        .header("Cookie", "access_token=x");
+    stage.refuses(&lines, 401).await;
+    let parted = post()
+        .header("Cookie", &format!("access_token={access}"))
+        .header("Cookie", &format!("csrf_token={csrf}"));
+    stage.refuses(&parted, 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_order_of_answers_is_difys() {
     let stage = Stage::with(|gateway| {
         gateway

@@ -2,6 +2,7 @@
 //! the upstream (`design/security.md`).
 
 mod chunks;
+mod smuggling;
 mod targets;
 
 use std::time::Duration;

@@ -100,6 +100,47 @@ async fn an_address_is_believed_from_trusted_proxies_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn guesses_from_everywhere_raise_the_alarm_and_refuse_nobody() {
+    let trusted = |gateway: crate::support::GatewayBuilder| {
+        gateway.set("server.trusted_proxies", r#"["127.0.0.1/32"]"#)
+    };
+    let stage = Stage::with(trusted).await;
+    let guess = |n: u16| {
+        let address = format!("203.0.113.{}", n % 100);
+        let path = "/openapi/v1/oauth/device/lookup?user_code=ABCD-3456";
+        request("GET", path).header("X-Forwarded-For", &address)
+    };
+    for n in 0..500 {
+        stage.refuses(&guess(n), 200).await;
+    }
+    assert_eq!(
+        stage
+            .gateway
+            .metric("difygate_user_code_alarms_total")
+            .await,
+        0.0
+    );
+
+    // One more than the budget, from an address that has guessed five times.
+    stage.refuses(&guess(0), 200).await;
+
+    assert_eq!(
+        stage
+            .gateway
+            .metric("difygate_user_code_alarms_total")
+            .await,
+        1.0
+    );
+    assert_eq!(
+        stage
+            .gateway
+            .metric("difygate_user_code_guesses_total")
+            .await,
+        501.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn approvals_are_counted_by_account() {
     let stage = Stage::with(|gateway| gateway.set("rate_limits.approve", "\"1/1h\"")).await;
     stage.database.dify_setup().await;

@@ -31,6 +31,7 @@ mod terminator;
 mod tool;
 mod upstream;
 mod wire;
+mod wsgi;
 
 pub(crate) use self::{
     bridge::Bridge,
@@ -56,4 +57,5 @@ pub(crate) use self::{
     terminator::Terminator,
     tool::{Printed, run},
     upstream::{Behaviour, Disconnect, RecordedRequest, Upstream},
+    wsgi::{Matched, Wsgi},
 };

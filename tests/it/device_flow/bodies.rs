@@ -107,6 +107,22 @@ async fn what_is_no_body_at_all_is_400_and_never_500() {
     assert!(stage.redis.keys().await.iter().all(windows));
 }
 
+/// `{"client_id": "difyctl", "device_label": "x"}`, compressed by gzip.
+const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x4a\xce\xc9\x4c\
+    \xcd\x2b\x89\xcf\x4c\x51\xb2\x52\x50\x4a\xc9\x4c\xab\x4c\x2e\xc9\x51\xd2\x01\x32\x53\xcb\
+    \x32\x93\x53\xe3\x73\x12\x93\x52\x73\x40\x52\x15\x4a\xb5\x00\x8b\xa4\x6b\x48\x2d\x00\x00\x00";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_body_is_never_unfolded() {
+    let (stage, _) = set().await;
+    for path in [CODE, TOKEN] {
+        let request = request("POST", path).header("Content-Type", "application/json");
+        let request = request.header("Content-Encoding", "gzip").body(COMPRESSED);
+        let response = stage.refuses(&request, 400).await;
+        assert_eq!(response.json()["error"], "invalid_request");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_client_is_unsupported_and_another_grant_too() {
     let (stage, _) = set().await;

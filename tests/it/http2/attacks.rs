@@ -1,6 +1,6 @@
 //! Connections that mean no good: each is bounded in time and memory, and others are served.
 
-use super::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame, get};
+use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame, get};
 use super::*;
 
 /// Most that one hostile connection may cost, in KiB; the floods below send many times as much.
@@ -70,6 +70,43 @@ async fn a_header_block_that_never_ends_ends_the_connection() {
 
     assert!(refused, "160 MB of a header block were taken");
     goes_on(&stage, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_frames_without_data_end_the_connection() {
+    let stage = stage(|gateway| gateway).await;
+    let before = warmed_up(&stage).await;
+    let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
+    let head = frames::block(&[
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "gateway.test"),
+        (":path", "/files/upload"),
+    ]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
+    let batch = frame(DATA, 0, 1, b"").repeat(1_000);
+
+    let mut refused = false;
+    for _ in 0..1_000 {
+        if client.try_send(&batch).await.is_err() {
+            refused = true;
+            break;
+        }
+    }
+
+    goes_on(&stage, before).await;
+    assert!(refused || client.first(&[frames::GOAWAY]).await.is_some());
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await == 0.0,
+        "no request is left"
+    );
+    assert!(
+        !stage
+            .upstream
+            .requests()
+            .iter()
+            .any(|seen| seen.complete && seen.method() == "POST")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,185 @@
+//! Headers: what the application finds in its `environ` is what the gateway says, whatever the
+//! client has said under whatever spelling.
+
+use crate::support::{Gateway, Matched, RawClient, Stage, Wsgi};
+
+use super::open;
+
+/// What only the gateway may say.
+const OURS: [&str; 13] = [
+    "X-Dify-Subject-Type",
+    "X-Dify-Subject-Email",
+    "X-Dify-Subject-Issuer",
+    "X-Dify-Account-Id",
+    "X-Dify-Client-Id",
+    "X-Dify-Token-Id",
+    "X-Dify-Scopes",
+    "X-Dify-Identity",
+    "X-Forwarded-Host",
+    "X-Forwarded-Prefix",
+    "X-Real-IP",
+    "CF-Connecting-IP",
+    "Forwarded",
+];
+
+/// The spellings that servers fold together.
+fn spellings(name: &str) -> Vec<String> {
+    let mut spellings = Vec::new();
+    for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+        for mark in ["-", "_", "."] {
+            spellings.push(name.replace('-', mark));
+            spellings.push(name.replacen('-', mark, 1));
+        }
+    }
+    spellings.dedup();
+    spellings
+}
+
+/// The variable that a field becomes where every mark is folded.
+fn variable(name: &str) -> String {
+    format!("HTTP_{}", name.to_uppercase().replace(['-', '.'], "_"))
+}
+
+async fn send(gateway: &Gateway, head: &str) -> Matched {
+    let mut client = RawClient::connect(gateway.addr()).await;
+    client.send(head.as_bytes()).await;
+    let response = client.read_response().await;
+    let matched = Matched::of(&response);
+    let matched = matched.unwrap_or_else(|| panic!("{head:?} got {response:?}"));
+    // Of the gateway's own making, one and always.
+    let ids = found(&matched, "X-Request-Id");
+    let own = |id: &&str| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(ids.len() == 1 && ids.iter().all(own), "{head:?}: {ids:?}");
+    matched
+}
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n{fields}\r\n")
+}
+
+/// The values that the application found under any spelling of a name.
+fn found<'a>(matched: &'a Matched, name: &str) -> Vec<&'a str> {
+    let wanted = variable(name);
+    let all = matched.environ.iter();
+    let same = all.filter(|(key, _)| key.replace('.', "_") == wanted);
+    same.map(|(_, value)| value.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_what_is_ours_reaches_the_application() {
+    let (gateway, _wsgi) = open().await;
+    for name in OURS {
+        for spelling in spellings(name) {
+            let fields = format!("{spelling}: forged\r\n{spelling}: forged again\r\n");
+            let matched = send(&gateway, &get("/files/a", &fields)).await;
+            let values = found(&matched, name);
+            let own = if name == "X-Forwarded-Host" {
+                vec!["gateway.test"]
+            } else {
+                vec![]
+            };
+            assert_eq!(values, own, "{spelling}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn origin_and_request_id_are_the_gateways_under_every_spelling() {
+    let (gateway, _wsgi) = open().await;
+    for name in ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port"] {
+        for spelling in spellings(name) {
+            let fields = format!("{spelling}: forged\r\nX-Other: kept\r\nX_Request.Id: forged\r\n");
+            let matched = send(&gateway, &get("/files/a", &fields)).await;
+            let own = match name {
+                "X-Forwarded-For" => "127.0.0.1",
+                "X-Forwarded-Proto" => "http",
+                _ => "80",
+            };
+            assert_eq!(found(&matched, name), [own], "{spelling}");
+            assert_eq!(found(&matched, "X-Other"), ["kept"], "{spelling}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_connection_names_stays_where_it_must() {
+    let (gateway, _wsgi) = open().await;
+    let kept = "Authorization: Bearer app-1\r\nCookie: a=b\r\nX-CSRF-Token: c\r\nX-App-Code: d\r\n";
+    for named in [
+        "authorization, cookie, x-csrf-token, x-app-code, x-forwarded-for, x-request-id",
+        "close, Authorization,Cookie , X-CSRF-TOKEN,x-app-code,X-Forwarded-For,X-Request-Id",
+        "authorization\r\nConnection: cookie, x-forwarded-for\r\nConnection: x-request-id",
+        "content-length, host, x_forwarded_for, x.request.id",
+    ] {
+        let fields = format!("Connection: {named}\r\n{kept}");
+        let matched = send(&gateway, &get("/v1/info", &fields)).await;
+        for (name, value) in [
+            ("Authorization", "Bearer app-1"),
+            ("Cookie", "a=b"),
+            ("X-CSRF-Token", "c"),
+            ("X-App-Code", "d"),
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("Host", "gateway.test"),
+        ] {
+            assert_eq!(found(&matched, name), [value], "{name}, named by {named:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn framing_and_content_have_one_spelling() {
+    let (gateway, _wsgi) = open().await;
+    for shadow in [
+        "Content_Length: 9",
+        "Transfer_Encoding: chunked",
+        "Content_Type: text/evil",
+    ] {
+        let head = format!(
+            "POST /files/a HTTP/1.1\r\nHost: gateway.test\r\nContent-Type: text/plain\r\n{shadow}\r\n\
+             Content-Length: 5\r\n\r\nhello"
+        );
+        let matched = send(&gateway, &head).await;
+        assert_eq!(matched.length, 5, "{shadow}");
+        let of = |name: &str| matched.environ.get(name).map(String::as_str);
+        assert_eq!(
+            (of("CONTENT_LENGTH"), of("CONTENT_TYPE")),
+            (Some("5"), Some("text/plain"))
+        );
+        assert_eq!(of("HTTP_TRANSFER_ENCODING"), None, "{shadow}");
+        assert_eq!(of("HTTP_CONTENT_TYPE"), None, "{shadow}");
+        assert_eq!(of("HTTP_CONTENT_LENGTH"), None, "{shadow}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_is_the_tokens_whatever_the_client_says_beside_it() {
+    let wsgi = Wsgi::start().await;
+    let url = format!("\"http://{}\"", wsgi.addr());
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("upstream.url", &url)
+            .set("forward.identity", "\"headers\"")
+    });
+    let stage = stage.await;
+    let account = stage.account_id.to_string();
+    for spelling in [
+        "X-Dify-Account-Id",
+        "x_dify_account_id",
+        "X.Dify.Account.Id",
+        "X-Dify_Account-Id",
+    ] {
+        let token = &stage.account.token;
+        let fields = format!(
+            "{spelling}: somebody\r\nX-Dify-Scopes: all\r\nConnection: x-dify-account-id, x-dify-scopes\r\n\
+             Authorization: Bearer {token}\r\n"
+        );
+        let matched = send(&stage.gateway, &get("/openapi/v1/apps", &fields)).await;
+        assert_eq!(matched.endpoint, "guarded /openapi/v1/apps");
+        assert_eq!(
+            found(&matched, "X-Dify-Account-Id"),
+            [account.as_str()],
+            "{spelling}"
+        );
+        assert_eq!(found(&matched, "X-Dify-Scopes"), ["full"], "{spelling}");
+    }
+}

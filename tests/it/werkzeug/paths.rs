@@ -1,0 +1,148 @@
+//! Paths: what Werkzeug routes to a guarded endpoint was judged as guarded, however it was spelled.
+
+use std::net::SocketAddr;
+
+use difygate::route::CanonicalPath;
+
+use super::{open, targets::Targets};
+use crate::support::{Database, Gateway, Matched, NewToken, RawClient, RedisSpace, Response, Wsgi};
+
+/// How many targets are tried.
+const TARGETS: usize = 3_000;
+
+/// Connections that are kept for the next request.
+struct Caller {
+    addr: SocketAddr,
+    client: Option<RawClient>,
+}
+
+impl Caller {
+    const fn to(addr: SocketAddr) -> Self {
+        Self { addr, client: None }
+    }
+
+    /// Sends one request as it is; anew where the connection has ended in between.
+    async fn call(&mut self, request: &str) -> Response {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => RawClient::connect(self.addr).await,
+        };
+        client.send(request.as_bytes()).await;
+        let response = client.read_response().await;
+        let closes = response
+            .header("connection")
+            .is_some_and(|said| said.contains("close"));
+        if !closes && response.status != 400 && response.version == "HTTP/1.1" {
+            self.client = Some(client);
+        }
+        response
+    }
+}
+
+fn bytes(method: &str, target: &str, token: Option<&str>) -> String {
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let (method, token) = (
+        if method == "HEAD" { "GET" } else { method },
+        token.unwrap_or_default(),
+    );
+    format!("{method} {target} HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 0\r\n{token}\r\n")
+}
+
+/// Collapses slashes, as Werkzeug does when it matches.
+fn collapsed(path: &str) -> String {
+    let mut collapsed = String::new();
+    for character in path.chars() {
+        if character != '/' || !collapsed.ends_with('/') {
+            collapsed.push(character);
+        }
+    }
+    collapsed
+}
+
+/// What the guard let through is the path that it judged.
+fn assert_as_judged(target: &str, matched: &Matched) {
+    let judged = CanonicalPath::parse(target.as_bytes());
+    let judged = judged.unwrap_or_else(|reason| panic!("{target:?} went through: {reason}"));
+    assert_eq!(collapsed(&matched.path), judged.as_str(), "{target:?}");
+    let raw = matched.environ.get("RAW_URI").map(String::as_str);
+    assert_eq!(raw, Some(target), "the target went on as it came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_werkzeug_routes_to_a_guarded_endpoint_is_never_let_through_without_a_token() {
+    let (gateway, wsgi) = open().await;
+    let (seed, mut targets) = Targets::from_environment();
+    let (mut through, mut straight) = (Caller::to(gateway.addr()), Caller::to(wsgi.addr()));
+    let (mut passed, mut guarded) = (0, 0);
+    for _ in 0..TARGETS {
+        let (method, target) = targets.next();
+        let request = bytes(method, &target, None);
+        let response = through.call(&request).await;
+        if let Some(matched) = Matched::of(&response) {
+            passed += 1;
+            let open = !matched.endpoint.starts_with("guarded ");
+            assert!(open, "{method} {target:?} (seed {seed}): {matched:?}");
+            assert_as_judged(&target, &matched);
+            continue;
+        }
+        // What the gateway keeps to itself, it answers with one of these.
+        let known = [400, 401, 404, 405, 200, 415, 422, 503].contains(&response.status);
+        assert!(known, "{method} {target:?} (seed {seed}): {response:?}");
+        // gunicorn has no answer of the application's to what is no request line.
+        if target.contains([' ', '\\', '#']) {
+            continue;
+        }
+        let direct = straight.call(&request).await;
+        let matched = Matched::of(&direct);
+        guarded += usize::from(matched.is_some_and(|it| it.endpoint.starts_with("guarded ")));
+    }
+    // A generator that only makes what nobody routes would prove nothing.
+    assert!(
+        passed > TARGETS / 20 && guarded > TARGETS / 20,
+        "{passed} passed, {guarded} guarded"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_lets_through_arrives_as_the_path_that_was_judged() {
+    let (wsgi, database, redis) =
+        tokio::join!(Wsgi::start(), Database::create(), RedisSpace::create());
+    let account = database.account("ada@example.com", "Ada").await;
+    let token = database
+        .insert_token(&NewToken::account(account, "ada@example.com"))
+        .await;
+    let gateway = Gateway::builder()
+        .upstream(wsgi.addr())
+        .database(&database)
+        .redis(&redis);
+    let gateway = gateway.start().await;
+    let (seed, mut targets) = Targets::from_environment();
+    let mut through = Caller::to(gateway.addr());
+    let mut guarded = 0;
+    for _ in 0..TARGETS / 3 {
+        let (method, target) = targets.next();
+        let response = through
+            .call(&bytes(method, &target, Some(&token.token)))
+            .await;
+        let Some(matched) = Matched::of(&response) else {
+            assert_ne!(response.status, 500, "{method} {target:?} (seed {seed})");
+            continue;
+        };
+        assert_as_judged(&target, &matched);
+        let endpoint = &matched.endpoint;
+        let ours = [
+            "/inner/",
+            "/account",
+            "/oauth/device",
+            "/permitted-external-apps",
+        ];
+        let kept = ours.iter().any(|part| endpoint.contains(part));
+        let is_guarded = endpoint.starts_with("guarded ");
+        assert!(
+            !(is_guarded && kept),
+            "{method} {target:?} (seed {seed}): {endpoint}"
+        );
+        guarded += usize::from(is_guarded);
+    }
+    assert!(guarded > TARGETS / 60, "{guarded} guarded");
+}
