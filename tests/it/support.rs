@@ -36,6 +36,7 @@ pub(crate) use self::{
     chromium::Chromium,
     client::{RawClient, RequestBuilder, Response, get, request},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
+    guard::{Guard, Plan, free_port},
     openssl::Certificates,
     patience::{assert_eventually, patience, within},
     postgres::{Bouncer, Database, DedicatedPostgres, IssuedToken, NewToken},
