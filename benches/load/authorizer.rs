@@ -18,13 +18,16 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use redis::{AsyncCommands as _, aio::MultiplexedConnection};
+use redis::{AsyncCommands as _, AsyncConnectionConfig, aio::MultiplexedConnection};
 use tokio::net::TcpListener;
 
 use crate::{options::Options, processes};
 
 /// How long an entry is believed: nobody tells the authorizer of a revocation.
 const BELIEVED: Duration = Duration::from_secs(1);
+
+/// Longest wait for Redis; nobody else could be asked.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves until the bench ends.
 pub(crate) fn serve(options: &Options) {
@@ -37,8 +40,10 @@ pub(crate) fn serve(options: &Options) {
     let prefix = options.prefix.clone().expect("--prefix");
     runtime.block_on(async {
         let client = redis::Client::open(format!("redis://{address}/0")).unwrap();
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        let redis = client.get_multiplexed_async_connection_with_config(&config);
         let authorizer = Arc::new(Authorizer {
-            redis: client.get_multiplexed_async_connection().await.unwrap(),
+            redis: redis.await.unwrap(),
             prefix,
             known: Mutex::default(),
             clients: ClientIds::default(),

@@ -18,8 +18,15 @@ local digest = ffi.new("unsigned char[32]")
 -- How long an entry is believed, in seconds: nobody tells nginx of a revocation.
 local BELIEVED = 1
 
--- Milliseconds for Redis.
-local PATIENCE = 100
+-- How long others go on with what one of them is asking Redis about again, in seconds: without,
+-- every connection would ask at the same moment.
+local RENEWING = 0.1
+
+-- Milliseconds for Redis; nobody else could be asked.
+local PATIENCE = 2000
+
+-- Connections of each worker to Redis, and how many may wait for one.
+local POOL = { pool_size = 16, backlog = 10000 }
 
 -- Kinds of token, kept as the flags of a dictionary's entry.
 local REFUSED, ACCOUNT, EXTERNAL = 0, 1, 2
@@ -47,7 +54,7 @@ end
 local function get(redis, key)
     local socket = tcp()
     socket:settimeouts(PATIENCE, PATIENCE, PATIENCE)
-    local connected, problem = socket:connect(redis.host, redis.port)
+    local connected, problem = socket:connect(redis.host, redis.port, POOL)
     if not connected then
         return nil, problem
     end
@@ -65,7 +72,7 @@ local function get(redis, key)
         end
         value = value:sub(1, -3)
     end
-    socket:setkeepalive(60000, 16)
+    socket:setkeepalive(60000)
     return value
 end
 
@@ -103,8 +110,8 @@ local function check(redis)
     C.SHA256(token, #token, digest)
     local hash = ffi.string(digest, 32)
 
-    local ends, kind = tokens:get(hash)
-    if not ends then
+    local ends, kind, over = tokens:get_stale(hash)
+    if not ends or over and tokens:add("renewing " .. hash, true, RENEWING) then
         local hex = hash:gsub(".", function(byte)
             return string.format("%02x", byte:byte())
         end)
