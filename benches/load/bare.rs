@@ -1,4 +1,4 @@
-//! What the gateway is measured against: pingora's own server with a proxy that does nothing but
+//! What the gateway is measured against first: pingora's own server with a proxy that does nothing but
 //! name the upstream. Its settings are those that the gateway would take from its configuration.
 
 use std::net::{SocketAddr, TcpListener};
@@ -39,7 +39,7 @@ pub(crate) fn serve(options: &Options) {
     let mut server = Server::new_with_opt_and_conf(
         None,
         ServerConf {
-            threads: options.threads(),
+            threads: options.threads[0],
             upstream_keepalive_pool_size: config.upstream.keepalive,
             ..ServerConf::default()
         },

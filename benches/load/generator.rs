@@ -1,8 +1,7 @@
-//! The load: keep-alive connections that each send the next request as soon as the last response
-//! is complete.
+//! The closed loop: keep-alive connections that each send the next request as soon as the last
+//! response is complete.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -10,74 +9,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    task::JoinSet,
-    time::sleep,
+use tokio::{task::JoinSet, time::sleep};
+
+use crate::{
+    accounting::{Meter, Spent, resident_mib},
+    connection::{Answer, Connection},
+    stage::Target,
 };
 
-use crate::processes::cpu_time;
-
 /// Time at the start of a round that does not count: connections open, caches fill.
-const LEAD_IN: Duration = Duration::from_millis(500);
+const LEAD_IN: Duration = Duration::from_millis(400);
 
 const LEADING_IN: u8 = 0;
 const COUNTING: u8 = 1;
 const OVER: u8 = 2;
 
-/// A client's connection.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    /// Connects.
-    pub(crate) async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self {
-            stream,
-            buffer: vec![0; 8 * 1024],
-        }
-    }
-
-    /// Sends a request, reads the whole response and returns its status.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> u16 {
-        self.stream.write_all(request).await.unwrap();
-        let mut filled = 0;
-        loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).await.unwrap();
-            assert!(read > 0, "the proxy has closed a connection");
-            filled += read;
-            let response = &self.buffer[..filled];
-            let Some(end) = response.windows(4).position(|four| four == b"\r\n\r\n") else {
-                continue;
-            };
-            let head = str::from_utf8(&response[..end]).unwrap();
-            if filled == end + 4 + content_length(head) {
-                return head[9..12].parse().unwrap();
-            }
-        }
-    }
-}
-
-fn content_length(head: &str) -> usize {
-    head.split("\r\n")
-        .filter_map(|line| line.split_once(": "))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .expect("every response has a Content-Length")
-        .1
-        .parse()
-        .unwrap()
-}
-
-/// Returns the request for which a token is shown.
-pub(crate) fn request(token: &str) -> Vec<u8> {
+/// Returns a request for which a token is shown.
+pub(crate) fn request(target: &str, token: &str) -> Vec<u8> {
     format!(
-        "GET /openapi/v1/apps?page=1&limit=20 HTTP/1.1\r\n\
+        "GET {target} HTTP/1.1\r\n\
          Host: dify.example\r\n\
          User-Agent: load/1\r\n\
          Accept: */*\r\n\
@@ -86,60 +36,119 @@ pub(crate) fn request(token: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What a round consists of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) target: &'a Target,
+    /// Each connection sends one of them, over and over.
+    pub(crate) requests: &'a [Arc<[u8]>],
+    /// What has to come back.
+    pub(crate) expected: Answer,
+    pub(crate) connections: usize,
+    pub(crate) length: Duration,
+}
+
 /// What a round has shown.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
-    pub(crate) requests_per_second: f64,
+    /// Requests, or events of streams.
+    pub(crate) per_second: f64,
     pub(crate) p50_micros: f64,
     pub(crate) p99_micros: f64,
+    /// The proxy's processor time for each.
     pub(crate) cpu_micros: f64,
+    /// The authorizer's.
+    pub(crate) beside_micros: f64,
+    /// The proxy's memory at the end, its connections still open.
+    pub(crate) resident_mib: f64,
 }
 
-/// Sends the same request over `connections` for `length`; `pid` is the proxy's.
-pub(crate) async fn run(
-    address: SocketAddr,
-    pid: u32,
-    connections: usize,
-    request: &Arc<[u8]>,
-    length: Duration,
-) -> Round {
+impl Round {
+    /// Puts a round's figures together.
+    pub(crate) fn new(spent: Spent, mut latencies: Vec<Duration>, resident_mib: f64) -> Self {
+        assert!(!latencies.is_empty(), "nothing was answered in a round");
+        latencies.sort_unstable();
+        let count = latencies.len() as f64;
+        let quantile = |share: f64| {
+            let latency = latencies[((count - 1.0) * share) as usize];
+            latency.as_secs_f64() * 1e6
+        };
+        Self {
+            per_second: count / spent.took.as_secs_f64(),
+            p50_micros: quantile(0.5),
+            p99_micros: quantile(0.99),
+            cpu_micros: spent.own.as_secs_f64() * 1e6 / count,
+            beside_micros: spent.beside.as_secs_f64() * 1e6 / count,
+            resident_mib,
+        }
+    }
+}
+
+impl Order<'_> {
+    /// Opens the connections, each with the request that it is for.
+    pub(crate) async fn connect(&self) -> Result<Vec<(Connection, Arc<[u8]>)>, String> {
+        let mut clients = Vec::new();
+        for request in self.requests.iter().cycle().take(self.connections) {
+            let connection = Connection::open(self.target.address).await;
+            let connection = connection.map_err(|error| format!("no connection: {error}"))?;
+            clients.push((connection, Arc::clone(request)));
+        }
+        Ok(clients)
+    }
+
+    /// Returns the time before the part that counts.
+    pub(crate) fn lead_in(&self) -> Duration {
+        LEAD_IN.min(self.length)
+    }
+}
+
+/// Sends a request and compares what comes back.
+pub(crate) async fn ask(
+    connection: &mut Connection,
+    request: &[u8],
+    expected: Answer,
+) -> Result<(), String> {
+    match connection.exchange(request).await {
+        Ok(answer) if answer == expected => Ok(()),
+        Ok(answer) => Err(format!("{answer:?} instead of {expected:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs a round. An error says how many connections failed, and how the first of them did.
+pub(crate) async fn run(order: &Order<'_>) -> Result<Round, String> {
     let phase = Arc::new(AtomicU8::new(LEADING_IN));
     let mut clients = JoinSet::new();
-    for _ in 0..connections {
-        let mut connection = Connection::open(address).await;
-        let (request, phase) = (Arc::clone(request), Arc::clone(&phase));
+    for (mut connection, request) in order.connect().await? {
+        let (phase, expected) = (Arc::clone(&phase), order.expected);
         clients.spawn(async move {
-            let mut latencies = Vec::with_capacity(1 << 16);
+            let mut latencies = Vec::new();
             loop {
                 let sent = Instant::now();
-                assert_eq!(connection.exchange(&request).await, 200);
+                ask(&mut connection, &request, expected).await?;
                 match phase.load(Ordering::Relaxed) {
                     LEADING_IN => {}
                     COUNTING => latencies.push(sent.elapsed()),
-                    _ => return latencies,
+                    _ => return Ok(latencies),
                 }
             }
         });
     }
-    sleep(LEAD_IN.min(length)).await;
-    let (cpu_before, begun) = (cpu_time(pid), Instant::now());
+    sleep(order.lead_in()).await;
+    let meter = Meter::start(order.target);
     phase.store(COUNTING, Ordering::Relaxed);
-    sleep(length).await;
+    sleep(order.length).await;
     phase.store(OVER, Ordering::Relaxed);
-    let (cpu, took) = (cpu_time(pid) - cpu_before, begun.elapsed());
+    let spent = meter.stop();
+    let resident = resident_mib(&order.target.processes);
+    let latencies = all_or_error(clients.join_all().await)?;
+    Ok(Round::new(spent, latencies.concat(), resident))
+}
 
-    let mut latencies = clients.join_all().await.concat();
-    latencies.sort_unstable();
-    assert!(!latencies.is_empty(), "no request was answered in a round");
-    let count = latencies.len() as f64;
-    let quantile = |share: f64| {
-        let latency: Duration = latencies[((count - 1.0) * share) as usize];
-        latency.as_secs_f64() * 1e6
-    };
-    Round {
-        requests_per_second: count / took.as_secs_f64(),
-        p50_micros: quantile(0.5),
-        p99_micros: quantile(0.99),
-        cpu_micros: cpu.as_secs_f64() * 1e6 / count,
-    }
+/// Returns what all clients have found, or what went wrong.
+pub(crate) fn all_or_error<T>(clients: Vec<Result<T, String>>) -> Result<Vec<T>, String> {
+    let count = clients.len();
+    let failed = clients.iter().filter(|client| client.is_err()).count();
+    let all: Result<Vec<T>, String> = clients.into_iter().collect();
+    all.map_err(|first| format!("{failed} of {count} connections failed: {first}"))
 }

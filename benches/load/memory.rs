@@ -9,12 +9,18 @@ use tokio::{task::JoinSet, time::sleep};
 use uuid::Uuid;
 
 use crate::{
-    generator::{self, Connection},
+    cells::SMALL,
+    connection::Connection,
+    generator, machine,
     options::{Options, Role},
     processes::Child,
-    report, speed,
+    report, stage,
     support::{Database, Gateway, RedisSpace},
+    upstream,
 };
+
+/// Keep-alive connections, each of which uses its share of the tokens.
+const CONNECTIONS: usize = 64;
 
 /// Tokens that are used before the baseline is taken: every connection to and from the gateway,
 /// and every buffer, is there by then. They stay in the map and weigh on both sides.
@@ -32,12 +38,12 @@ pub(crate) async fn measure(options: &Options) {
     let upstream = Child::start(Role::Upstream, &[]);
     let (database, redis) = (Database::create().await, RedisSpace::create().await);
     let account = database.account("ada@example.com", "Ada").await;
-    report::machine(options);
+    print!("{}", machine::describe(options));
     let all: Vec<String> = (0..tokens + WARM_UP_TOKENS).map(token).collect();
     insert(&database, account, &all).await;
 
     // As long as the configuration allows: all of them have to be there at once.
-    let gateway = speed::builder(options, &database, &redis)
+    let gateway = stage::builder(options, &database, &redis)
         .upstream(upstream.address())
         .set("token_cache.untracked_ttl", r#""60s""#)
         .set("token_cache.capacity", &(2 * all.len()).to_string())
@@ -48,8 +54,8 @@ pub(crate) async fn measure(options: &Options) {
     println!("idle: {idle} KiB");
 
     let mut connections = Vec::new();
-    for _ in 0..options.connections() {
-        connections.push(Connection::open(gateway.addr()).await);
+    for _ in 0..CONNECTIONS {
+        connections.push(Connection::open(gateway.addr()).await.unwrap());
     }
     let (warm_up, counted) = all.split_at(WARM_UP_TOKENS);
     let connections = drive(connections, warm_up).await;
@@ -85,8 +91,9 @@ async fn drive(connections: Vec<Connection>, tokens: &[String]) -> Vec<Connectio
         let tokens = Arc::clone(&tokens);
         clients.spawn(async move {
             for token in tokens.iter().skip(number).step_by(count) {
-                let status = connection.exchange(&generator::request(token)).await;
-                assert_eq!(status, 200);
+                let request = generator::request(&upstream::target(SMALL), token);
+                let answer = connection.exchange(&request).await.unwrap();
+                assert_eq!(answer.status, 200);
             }
             connection
         });

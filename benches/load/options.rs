@@ -4,32 +4,46 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-/// Compares the gateway with a bare pingora proxy.
+use crate::peers::Peer;
+
+/// Compares the gateway with other proxies.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// Keep-alive connections that send requests without a pause
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
-    /// Measured rounds of each proxy
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    /// Only these proxies
+    #[arg(long, value_delimiter = ',', value_name = "PROXY")]
+    pub(crate) peers: Vec<Peer>,
+    /// Only the loads whose name has this in it
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// Worker threads of each proxy; several to measure one after the other
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    pub(crate) threads: Vec<usize>,
+    /// Measured rounds of each proxy under each load
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Length of a round in seconds
-    #[arg(long, default_value_t = 4.0)]
-    seconds: f64,
-    /// Worker threads of each proxy; 0: one for each CPU
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Half a second for everything
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// Every number of threads with every load
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Puts the tables and charts into docs/benchmarks.md
+    #[arg(long)]
+    pub(crate) write: bool,
     /// A key of the gateway's configuration, as section.key=TOML
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
-    /// Measures memory instead of speed
+    /// Measures what the gateway and its cached tokens weigh, and nothing else
     #[arg(long)]
     pub(crate) check_memory: bool,
     /// Distinct tokens for the measurement of memory
     #[arg(long, default_value_t = 100_000)]
     tokens: usize,
     /// Only shows that everything runs
-    #[arg(long, visible_alias = "quick")]
+    #[arg(long)]
     test: bool,
     /// What this process is for, when the bench has started it
     #[arg(long, hide = true)]
@@ -37,6 +51,12 @@ pub(crate) struct Options {
     /// Where the bare proxy sends requests
     #[arg(long, hide = true)]
     pub(crate) upstream: Option<SocketAddr>,
+    /// Where the authorizer finds Redis
+    #[arg(long, hide = true)]
+    pub(crate) redis: Option<SocketAddr>,
+    /// What its keys there begin with
+    #[arg(long, hide = true)]
+    pub(crate) prefix: Option<String>,
     /// Passed by `cargo bench`, and missing under `cargo test`
     #[arg(long, hide = true)]
     bench: bool,
@@ -48,10 +68,12 @@ pub(crate) struct Options {
 /// A process that the bench starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// The server behind both proxies.
+    /// The server behind all proxies.
     Upstream,
     /// The bare proxy.
     Bare,
+    /// Whom proxies ask that cannot check by themselves.
+    Authorizer,
 }
 
 impl Options {
@@ -60,27 +82,36 @@ impl Options {
         self.test || !self.bench
     }
 
-    /// Returns how many connections there are.
-    pub(crate) fn connections(&self) -> usize {
-        if self.is_smoke() { 8 } else { self.connections }
-    }
-
     /// Returns how many rounds count.
     pub(crate) fn rounds(&self) -> usize {
-        if self.is_smoke() { 1 } else { self.rounds }
+        let default = match () {
+            () if self.is_smoke() || self.quick => 1,
+            () if self.full => 5,
+            () => 3,
+        };
+        self.rounds.unwrap_or(default)
     }
 
     /// Returns how long a round takes.
     pub(crate) fn round(&self) -> Duration {
-        Duration::from_secs_f64(if self.is_smoke() { 0.3 } else { self.seconds })
+        let default = match () {
+            () if self.is_smoke() => 0.1,
+            () if self.quick => 0.5,
+            () => 2.0,
+        };
+        Duration::from_secs_f64(self.seconds.unwrap_or(default))
     }
 
-    /// Returns how many threads each proxy has.
-    pub(crate) fn threads(&self) -> usize {
-        match self.threads {
-            0 => std::thread::available_parallelism().unwrap().get(),
-            threads => threads,
-        }
+    /// Tells whether the load of this name is to be measured.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
+    }
+
+    /// Returns the proxies that take part, in the order of the tables.
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        let wanted = |peer: &Peer| self.peers.is_empty() || self.peers.contains(peer);
+        let all = Peer::value_variants().iter().copied();
+        all.filter(wanted).collect()
     }
 
     /// Returns how many tokens are cached to find out what one weighs.

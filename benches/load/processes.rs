@@ -1,7 +1,6 @@
-//! The bench's children, and what the kernel knows about a process.
+//! The bench's own children: this same program in other roles.
 
 use std::{
-    fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::{self, Command, Stdio},
@@ -12,9 +11,6 @@ use std::{
 use clap::ValueEnum as _;
 
 use crate::options::Role;
-
-/// Clock ticks per second in `/proc`: the kernel's `USER_HZ`, 100 wherever Rust runs on Linux.
-const TICKS_PER_SECOND: u64 = 100;
 
 /// Longest wait for a child to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,18 +72,4 @@ pub(crate) fn announce(address: SocketAddr) {
         let _ = io::stdin().read(&mut [0]);
         process::exit(0);
     });
-}
-
-/// Returns the processor time that a process has used, user and system together.
-pub(crate) fn cpu_time(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name, in parentheses, may hold anything. utime and stime are fields 14 and 15.
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u64 = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum();
-    Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)
 }

@@ -41,6 +41,7 @@ pub(crate) use self::{
     client::{RawClient, RequestBuilder, Response, get, request},
     collector::{Collector, Recorded},
     gateway::{Gateway, GatewayBuilder, SECRET_KEY},
+    guard::{Guard, Plan, free_port},
     openssl::Certificates,
     patience::{assert_eventually, patience, within},
     postgres::{Bouncer, Database, DedicatedPostgres, IssuedToken, NewToken},

@@ -11,6 +11,8 @@
     reason = "a bench breaks off at the first surprise"
 )]
 
+mod threads;
+
 use std::{
     collections::HashMap,
     hint::black_box,
@@ -244,6 +246,7 @@ fn lookups(criterion: &mut Criterion) {
     look_up(criterion, "local_hit", &filled, &filled.live);
     look_up(criterion, "negative_hit", &filled, &filled.refused);
     full_decision(criterion, &filled);
+    threads::bench(criterion, &filled);
 }
 
 /// From the bytes of the header, and of the request target, to the decision.
