@@ -1,6 +1,6 @@
 //! A value that can be replaced while requests are being served.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 
@@ -18,6 +18,15 @@ impl<T> Current<T> {
     /// Returns the value in force at this moment.
     pub fn get(&self) -> Arc<T> {
         self.0.load_full()
+    }
+
+    /// Borrows the value in force at this moment, without counting who has it: cheaper than
+    /// [`Current::get`] where many threads do it for every request. Not to be kept for long.
+    pub fn borrow(&self) -> impl Deref<Target = Arc<T>> + Send + use<T>
+    where
+        T: Send + Sync,
+    {
+        self.0.load()
     }
 
     /// Asks the value in force for something at this moment, without keeping it: cheaper than

@@ -144,7 +144,7 @@ impl Gateway {
         let head = session.req_header();
         let path = CanonicalPath::parse(head.raw_path())?;
         // The request goes on with this one, whatever becomes of the rules.
-        let routing = self.routing.get();
+        let routing = self.routing.borrow();
         match routing.table.decide(&path, &head.method)? {
             // What does not exist at this moment has no methods either.
             Decision::LocalOptions(endpoint) | Decision::MethodNotAllowed(endpoint)

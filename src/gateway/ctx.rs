@@ -27,7 +27,8 @@ const ID_LENGTH: usize = 32;
 /// An id is no secret and need not be unguessable, so it costs one atomic addition.
 #[derive(Debug)]
 pub struct RequestIds {
-    process: u64,
+    /// The process's digits, written once.
+    process: [u8; ID_LENGTH / 2],
     next: AtomicU64,
 }
 
@@ -37,7 +38,7 @@ impl RequestIds {
         let mut process = [0; 8];
         entropy.fill(&mut process);
         Self {
-            process: u64::from_be_bytes(process),
+            process: digits_of(u64::from_be_bytes(process)),
             next: AtomicU64::new(1),
         }
     }
@@ -46,21 +47,37 @@ impl RequestIds {
     pub fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut text = [0; ID_LENGTH];
-        for (half, value) in text.chunks_exact_mut(16).zip([self.process, number]) {
-            for (at, digit) in half.iter_mut().enumerate() {
-                let nibble = (value >> (60 - 4 * at) & 15) as u8;
-                *digit = match nibble {
-                    0..=9 => b'0' + nibble,
-                    _ => b'a' + nibble - 10,
-                };
-            }
-        }
+        let (process, request) = text.split_at_mut(ID_LENGTH / 2);
+        process.copy_from_slice(&self.process);
+        request.copy_from_slice(&digits_of(number));
         RequestId {
             text,
             length: ID_LENGTH as u8,
         }
     }
 }
+
+/// Returns a number's 16 hexadecimal digits.
+///
+/// All at once rather than one by one: every request needs them. The nibbles are spread over the
+/// bytes of a wide integer, and those above 9 get the distance from `9` to `a` on top.
+fn digits_of(number: u64) -> [u8; ID_LENGTH / 2] {
+    let mut spread = u128::from(number);
+    spread = (spread | spread << 32) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & NIBBLES;
+    // Six more than a nibble reaches its fifth bit exactly where it is above 9.
+    let letters = (spread + 6 * ONES) >> 4 & ONES;
+    let digits = spread + u128::from(b'0') * ONES + u128::from(b'a' - b'9' - 1) * letters;
+    digits.to_be_bytes()
+}
+
+/// A one in every byte.
+const ONES: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
+
+/// The lower half of every byte.
+const NIBBLES: u128 = 0x0f * ONES;
 
 /// A request's name, on the stack.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +106,12 @@ impl RequestId {
 
     /// Returns the name.
     pub fn as_str(&self) -> &str {
-        str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// Returns the name's bytes, all of them visible ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.length)]
     }
 }
 
@@ -155,6 +177,11 @@ impl Ctx {
         self.id.as_str()
     }
 
+    /// Returns the same as bytes, for headers.
+    pub fn request_id_bytes(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+
     pub(super) fn rename(&mut self, id: RequestId) {
         self.id = id;
     }
@@ -190,11 +217,22 @@ mod tests {
     #[test]
     fn request_ids_are_unique_and_hexadecimal() {
         let ids = RequestIds {
-            process: 0x0123_4567_89ab_cdef,
+            process: digits_of(0x0123_4567_89ab_cdef),
             next: AtomicU64::new(0x1f),
         };
         assert_eq!(ids.next().as_str(), "0123456789abcdef000000000000001f");
         assert_eq!(ids.next().as_str(), "0123456789abcdef0000000000000020");
+    }
+
+    #[test]
+    fn digits_are_what_the_standard_library_writes() {
+        let odd = 0x9e37_79b9_7f4a_7c15_u64;
+        for number in (0..1_000_u64)
+            .map(|step| step.wrapping_mul(odd))
+            .chain([u64::MAX])
+        {
+            assert_eq!(digits_of(number), format!("{number:016x}").as_bytes());
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
             return Err(Rejection::Malformed(Malformed::BareLf));
         }
         // The parsed target has lost it by now.
-        if target_of(&raw).contains(&b'#') {
+        if memchr::memchr(b'#', &raw).is_some() && target_of(&raw).contains(&b'#') {
             return Err(Rejection::Target(NotCanonical::Fragment));
         }
         let codings = head.headers.get_all(header::TRANSFER_ENCODING);
@@ -97,9 +97,25 @@ pub fn target_of(raw: &[u8]) -> &[u8] {
 
 /// Tells whether a `Host` is a host and at most a port (RFC 9112 section 3.2), or empty.
 pub fn is_host(value: &[u8]) -> bool {
-    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%:[]".contains(byte);
-    value.iter().all(part)
+    value.iter().all(|byte| OF_A_HOST[usize::from(*byte)])
 }
+
+/// The bytes that may stand in a host and its port.
+const OF_A_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+;=%:[]";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Tells whether a head has the header, which its parsed form may have lost.
 pub fn has_content_length(raw: &[u8]) -> bool {

@@ -4,10 +4,17 @@
 //! the body's first bytes, and all of a short one. So what follows a head is looked at as if it were
 //! chunks, and what that says counts only if it turns out to be.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::chunked::{Chunked, Misframed};
 
 /// What ends a head.
 const HEAD_END: [u8; 4] = *b"\r\n\r\n";
+
+/// Finds it; built once, since every head is searched.
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&HEAD_END));
 
 /// One request's bytes, from its head's first to its body's last.
 #[derive(Debug, Default)]
@@ -53,10 +60,12 @@ impl BodyWatch {
         let first = bytes.len().min(kept);
         seam[..kept].copy_from_slice(&self.tail);
         seam[kept..kept + first].copy_from_slice(&bytes[..first]);
-        let parted = memchr::memmem::find(&seam[..kept + first], &HEAD_END);
+        let parted = seam[..kept + first]
+            .windows(HEAD_END.len())
+            .position(|window| window == HEAD_END);
         let end = match parted {
             Some(at) => Some(at + HEAD_END.len() - kept),
-            None => memchr::memmem::find(bytes, &HEAD_END).map(|at| at + HEAD_END.len()),
+            None => FINDER.find(bytes).map(|at| at + HEAD_END.len()),
         };
         self.tail.copy_from_slice(&seam[first..first + kept]);
         if bytes.len() > kept {
