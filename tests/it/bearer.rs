@@ -204,6 +204,8 @@ async fn values_that_are_no_entries_count_as_a_miss_and_are_rewritten() {
     let token = world.account_token().await;
     let gateway = world
         .gateway()
+        // Nothing is kept here, so that each request looks at what stands in Redis by then.
+        .set("token_cache.coherence", "\"ttl\"")
         .set("token_cache.untracked_ttl", "\"0s\"")
         .start()
         .await;
