@@ -1,8 +1,8 @@
 //! Accepts connections and hands them to pingora, and lets them end in peace.
 //!
-//! The accept loop is ours rather than pingora's `Server`: everything runs on one runtime, so that
-//! the stores' connections are driven by the threads that wait for them; shutdown ends with the
-//! last request instead of a fixed sleep; and a port of 0 works, with the real one in the log.
+//! The accept loop is ours rather than pingora's `Server`: each connection goes to the serving thread
+//! that has the fewest; shutdown ends with the last request instead of a fixed sleep; the sockets
+//! can be handed to another process; and a port of 0 works, with the real one in the log.
 
 use std::{
     io,

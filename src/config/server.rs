@@ -38,7 +38,7 @@ pub struct ServerConfig {
     pub socket_mode: u32,
     /// The Unix socket over which a process takes the listeners of another over.
     pub upgrade_socket: PathBuf,
-    /// Worker threads, 1 to 1024; default: the CPUs available to the process.
+    /// Threads that serve connections, 1 to 1024; default: the CPUs available to the process.
     pub threads: NonZeroUsize,
     /// Peers whose `X-Forwarded-*` are believed; default nobody, since anybody can send them.
     pub trusted_proxies: Vec<IpNet>,
