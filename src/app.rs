@@ -11,7 +11,9 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Coherence, Config, ListenAddress, Problem},
     entropy::{Entropy, OsEntropy},
-    gateway::{self, Backends, Gateway, Heads, RequestIds, Routing, Settings, SharedGateway},
+    gateway::{
+        self, AccessLines, Backends, Gateway, Heads, RequestIds, Routing, Settings, SharedGateway,
+    },
     health::Health,
     http::{Rejection, client_ip::TrustedProxies},
     jws::Keys,
@@ -142,6 +144,10 @@ impl App {
         );
         let (tracer, exporter) = traces::wired(&config.tracing, &*entropy, &metrics)?.unzip();
         let request_ids = Arc::new(RequestIds::new(&*entropy));
+        let access_lines = || {
+            let left_out = metrics.access_lines_left_out.clone();
+            AccessLines::new(config.log.access, Arc::clone(&clock), left_out)
+        };
         let trusted_proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         Ok(Self {
             front: Arc::new(Front {
@@ -149,7 +155,7 @@ impl App {
                     timeout: config.server.request_header_timeout,
                     request_ids: Arc::clone(&request_ids),
                     metrics: Arc::clone(&metrics),
-                    access: config.log.access,
+                    access: access_lines(),
                 }),
                 tls,
                 proxies: config
@@ -171,6 +177,7 @@ impl App {
                 keys: Arc::clone(&live.keys),
                 clock: Arc::clone(&clock),
                 metrics: Arc::clone(&metrics),
+                access: access_lines(),
                 request_ids,
                 tracer,
             })),
@@ -189,15 +196,7 @@ impl App {
             prune: config.tokens.prune.then_some(config.tokens.retention_days),
             follow_as: follow_as(config, &*entropy),
             threads: config.server.threads,
-            server: Arc::new(ServerConf {
-                // Those of one proxy, and there is one for each thread.
-                threads: 1,
-                upstream_keepalive_pool_size: config
-                    .upstream
-                    .keepalive
-                    .div_ceil(config.server.threads.get()),
-                ..ServerConf::default()
-            }),
+            server: proxy_settings(config),
             http2: gateway::http2_limits(config.server.max_header_bytes),
             exporter,
         })
@@ -220,6 +219,17 @@ fn check_settings(config: &Config) -> check::Settings {
         // The rest of the pool is for logins and sessions, flood or no flood.
         lookups: config.postgres.pool_size - config.postgres.pool_size / 4,
     }
+}
+
+/// Takes what each thread's proxy needs from the configuration.
+fn proxy_settings(config: &Config) -> Arc<ServerConf> {
+    let threads = config.server.threads.get();
+    Arc::new(ServerConf {
+        // Those of one proxy, and there is one for each thread.
+        threads: 1,
+        upstream_keepalive_pool_size: config.upstream.keepalive.div_ceil(threads),
+        ..ServerConf::default()
+    })
 }
 
 /// Builds the upstreams.

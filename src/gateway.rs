@@ -19,7 +19,7 @@ use crate::{
     audit::AuditEvent,
     check::{Hit, TokenChecker, Verdict},
     clock::Clock,
-    config::{AccessLog, Config},
+    config::Config,
     current::Current,
     endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
@@ -47,6 +47,7 @@ mod server;
 mod traced;
 mod upstream;
 
+pub use access::AccessLines;
 pub use ctx::{Ctx, RequestId, RequestIds};
 pub use heads::Heads;
 pub use http2::limits as http2_limits;
@@ -64,7 +65,6 @@ pub struct Settings {
     idle_seconds: u64,
     body_rate: Option<BodyRate>,
     forward: crate::config::ForwardConfig,
-    access: AccessLog,
     cors: CorsPolicy,
 }
 
@@ -80,7 +80,6 @@ impl Settings {
                 slack: config.server.request_header_timeout,
             }),
             forward: config.forward.clone(),
-            access: config.log.access,
             cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
         }
     }
@@ -109,6 +108,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which requests are logged.
+    pub access: AccessLines,
     /// What requests are called.
     pub request_ids: Arc<RequestIds>,
     /// Who traces them; `None`: nobody, and what clients say of traces passes untouched.
@@ -415,7 +416,7 @@ impl ProxyHttp for SharedGateway {
         self.metrics.request(outcome, ctx.status);
         self.metrics.request_duration.observe(took.as_secs_f64());
         self.finish_trace(session, error, ctx);
-        access::log(self.settings.access, session, error, ctx, took);
+        access::log(&self.access, session, error, ctx, took);
         mark(session, false);
     }
 

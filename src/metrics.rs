@@ -193,6 +193,8 @@ pub struct Metrics {
     pub user_code_guesses: IntCounter,
     /// Guesses above the budget of all callers together.
     pub user_code_alarms: IntCounter,
+    /// Access lines that were left out.
+    pub access_lines_left_out: IntCounter,
 }
 
 impl Metrics {
@@ -286,6 +288,11 @@ impl Metrics {
                 &registry,
                 "user_code_guesses_total",
                 "User codes that were tried and lead nowhere.",
+            ),
+            access_lines_left_out: counter(
+                &registry,
+                "access_lines_left_out_total",
+                "Lines of the access log that were left out, since there were too many in a second.",
             ),
             user_code_alarms: counter(
                 &registry,

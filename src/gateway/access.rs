@@ -6,22 +6,22 @@ use std::time::Duration;
 use pingora::{Error, proxy::Session};
 
 use super::Ctx;
-use crate::{config::AccessLog, metrics::Outcome};
+use crate::metrics::Outcome;
+
+mod lines;
+
+pub use lines::AccessLines;
 
 /// Writes the line.
 pub(super) fn log(
-    wanted: AccessLog,
+    lines: &AccessLines,
     session: &Session,
     error: Option<&Error>,
     ctx: &Ctx,
     took: Duration,
 ) {
-    let wanted = match wanted {
-        AccessLog::Off => false,
-        AccessLog::Errors => ctx.status >= 400 || ctx.status == 0 || error.is_some(),
-        AccessLog::All => true,
-    };
-    if !wanted {
+    let failed = ctx.status >= 400 || ctx.status == 0 || error.is_some();
+    if !lines.wants(failed) {
         return;
     }
     let head = session.req_header();

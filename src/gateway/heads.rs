@@ -5,9 +5,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::RequestIds;
+use super::{AccessLines, RequestIds};
 use crate::{
-    config::AccessLog,
     http::{Malformed, Rejection},
     listener::HeadPolicy,
     metrics::{Metrics, Outcome},
@@ -22,8 +21,8 @@ pub struct Heads {
     pub request_ids: Arc<RequestIds>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Which requests are logged.
-    pub access: AccessLog,
+    /// Which of them are logged.
+    pub access: AccessLines,
 }
 
 impl Heads {
@@ -33,7 +32,7 @@ impl Heads {
         let status = reply.status();
         self.metrics.request(Outcome::Rejected, status.as_u16());
         self.metrics.rejection(rejection.reason());
-        if self.access != AccessLog::Off {
+        if self.access.wants(true) {
             tracing::info!(
                 target: "access",
                 request_id = id.as_str(),
