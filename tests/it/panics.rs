@@ -5,7 +5,9 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use difygate::clock::{Clock, SystemClock};
 use difygate::config::{AccessLog, AuditStream, LogConfig, LogFormat, LogLevel};
+use difygate::health::Faults;
 use difygate::telemetry;
 
 /// Set for the child alone.
@@ -42,7 +44,8 @@ async fn panics_with(token: String) {
         access: AccessLog::All,
         audit: AuditStream::Log,
     };
-    let _levels = telemetry::init(&log, &Arc::default()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let _levels = telemetry::init(&log, &Faults::new(&clock)).unwrap();
     for way in 0..3 {
         let held = token.clone();
         let task = tokio::spawn(async move {
