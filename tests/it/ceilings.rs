@@ -58,7 +58,7 @@ async fn is_served(stage: &Stage) {
 fn is_bounded(stage: &Stage, before: u64, count: usize, each: u64) {
     let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
     let each_took = grown * 1024 / count as u64;
-    println!("{count} clients: {grown} KiB, {each_took} bytes each");
+    eprintln!("{count} clients: {grown} KiB, {each_took} bytes each");
     assert!(
         grown < SLACK + each * count as u64,
         "{count} clients took {grown} KiB"

@@ -214,6 +214,6 @@ async fn as_many_streams_as_there_may_be_have_a_ceiling() {
         "every stream is under way"
     );
     let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
-    println!("500 streams: {grown} KiB");
+    eprintln!("500 streams: {grown} KiB");
     goes_on(&stage, before).await;
 }
