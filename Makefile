@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chart packaging sbom install fmt
+.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chart packaging sbom deny install fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,11 @@ sbom: ## Write a software bill of materials, target/difygate.cdx.json
 	cargo install --locked --quiet --root target/sbom cargo-cyclonedx@0.5.9
 	target/sbom/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --override-filename difygate.cdx
 	mv difygate.cdx.json target/
+
+deny: ## Ask cargo-deny about advisories (from GitHub), licences, bans and sources
+	@.ci/setup build
+	cargo install --locked --quiet --root target/deny cargo-deny@0.20.2
+	target/deny/bin/cargo-deny check
 
 install: ## Build a release and install it below DESTDIR/usr: program, unit, manual, completions
 	@.ci/setup build

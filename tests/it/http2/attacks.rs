@@ -189,3 +189,31 @@ async fn a_response_that_is_never_read_is_given_up() {
     );
     goes_on(&stage, before).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_streams_as_there_may_be_have_a_ceiling() {
+    let stage = stage(|gateway| gateway).await;
+    stage.upstream.on("/slow", Behaviour::HangBeforeHeader);
+    let before = warmed_up(&stage).await;
+    let value = "x".repeat(4_000);
+    let block = get("/slow", &[("x-more", &value)]);
+    let whole = END_HEADERS | END_STREAM;
+
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
+        for stream in 0..100 {
+            let opened = frame(HEADERS, whole, 2 * stream + 1, &block);
+            client.send(&opened).await;
+        }
+        clients.push(client);
+    }
+
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await == 500.0,
+        "every stream is under way"
+    );
+    let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
+    eprintln!("500 streams: {grown} KiB");
+    goes_on(&stage, before).await;
+}

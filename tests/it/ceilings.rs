@@ -1,0 +1,159 @@
+//! What clients that mean no good may cost at most, many of them at once, while others are served.
+//! One connection alone is in `http2/attacks.rs`, the deadlines are in `heads.rs`, `room.rs` and
+//! `streaming/slow.rs`.
+
+use std::fs;
+
+use crate::support::{Behaviour, RawClient, Stage, assert_eventually, request};
+
+/// Most clients of a kind that only wait, where so many files may be open.
+const IDLE: usize = 1_000;
+
+/// Clients of each kind that keep the gateway busy; a body has a connection upstream as well.
+const BUSY: usize = 400;
+
+/// The ceilings of `docs/operations.md`, in KiB for each connection. Resident memory is counted in
+/// pages and an allocator keeps some, so they are far above what is measured.
+const IDLE_KIB: u64 = 64;
+const HEAD_KIB: u64 = 192;
+const BODY_KIB: u64 = 256;
+const UNREAD_KIB: u64 = 1024;
+
+/// What a process may grow by for reasons of its own, in KiB.
+const SLACK: u64 = 16 * 1024;
+
+/// Half of the files that this process, and so the gateway, may have open, and [`IDLE`] at most.
+fn as_many_as_there_may_be() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = files.unwrap().split_whitespace().nth(3).unwrap();
+    (soft.parse().unwrap_or(IDLE * 2) / 2).min(IDLE)
+}
+
+/// A gateway that has room for everybody and has warmed up, and the memory that it uses then.
+async fn stage() -> (Stage, u64) {
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("server.max_connections", "12000")
+            .set("server.idle_timeout", "\"10m\"")
+            .set("server.request_header_timeout", "\"60s\"")
+    })
+    .await;
+    stage.upstream.on("/files/*", Behaviour::BigBody(64 << 20));
+    is_served(&stage).await;
+    let before = stage.gateway.rss_kib();
+    (stage, before)
+}
+
+/// Asserts that somebody with a token is answered.
+async fn is_served(stage: &Stage) {
+    let token = Some(stage.account.token.as_str());
+    let answer = stage.gateway.get("/openapi/v1/apps", token).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// Asserts that so many clients have cost no more than they may.
+fn is_bounded(stage: &Stage, before: u64, count: usize, each: u64) {
+    let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
+    let each_took = grown * 1024 / count as u64;
+    eprintln!("{count} clients: {grown} KiB, {each_took} bytes each");
+    assert!(
+        grown < SLACK + each * count as u64,
+        "{count} clients took {grown} KiB"
+    );
+}
+
+/// Connects so many clients that each send `bytes` and go on to do nothing.
+async fn clients(stage: &Stage, count: usize, bytes: &[u8]) -> Vec<RawClient> {
+    let mut clients = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut client = stage.gateway.client().await;
+        client.send(bytes).await;
+        clients.push(client);
+        if number % 1_000 == 0 {
+            is_served(stage).await;
+        }
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_have_a_ceiling() {
+    let (stage, before) = stage().await;
+    let count = as_many_as_there_may_be();
+    let refused = request("GET", "/openapi/v1/apps").to_bytes();
+
+    let mut clients = clients(&stage, count, &refused).await;
+    for client in &mut clients {
+        assert_eq!(client.read_response().await.status, 401);
+    }
+
+    is_served(&stage).await;
+    let open = stage.gateway.metric("difygate_connections").await;
+    assert!(open >= count as f64, "{open} of {count} are open");
+    is_bounded(&stage, before, count, IDLE_KIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_never_end_have_a_ceiling() {
+    let (stage, before) = stage().await;
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(60 << 10));
+
+    let clients = clients(&stage, BUSY, head.as_bytes()).await;
+
+    is_served(&stage).await;
+    is_bounded(&stage, before, clients.len(), HEAD_KIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_that_are_too_large_have_a_ceiling() {
+    let (stage, before) = stage().await;
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(60 << 10));
+
+    for _ in 0..BUSY {
+        let mut client = stage.gateway.client().await;
+        // 1.2 MB a client, which is cut off before the end of it.
+        for _ in 0..20 {
+            if client.try_send(head.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    is_served(&stage).await;
+    is_bounded(&stage, before, BUSY, 2 * HEAD_KIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_stand_still_have_a_ceiling() {
+    let (stage, before) = stage().await;
+    let body = "x".repeat(32 << 10);
+    let head = "POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
+
+    let clients = clients(&stage, BUSY, format!("{head}{body}").as_bytes()).await;
+
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await >= BUSY as f64,
+        "every body is under way"
+    );
+    is_served(&stage).await;
+    is_bounded(&stage, before, clients.len(), BODY_KIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_have_a_ceiling() {
+    let (stage, before) = stage().await;
+    let wanted = request("GET", "/files/1").to_bytes();
+
+    // Together 25 GB.
+    let clients = clients(&stage, BUSY, &wanted).await;
+
+    assert_eventually!(
+        stage.gateway.metric("difygate_requests_in_flight").await >= BUSY as f64,
+        "every answer is under way"
+    );
+    is_served(&stage).await;
+    is_bounded(&stage, before, clients.len(), UNREAD_KIB);
+}
