@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chart packaging sbom deny install fmt
+.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chaos soak chart packaging sbom deny install fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,14 @@ changes: ## Reload and upgrade for a minute under load, not one request may fail
 outages: ## Strike Redis and Postgres under load, check every answer, write docs/outages.md
 	@.ci/setup test
 	cargo bench --locked --bench outages -- --write
+
+chaos: ## Strike everything around a gateway by schedules from seeds, SEEDS=1000 of them
+	@.ci/setup test
+	cargo bench --locked --bench chaos -- --seeds $(or $(SEEDS),1000)
+
+soak: ## Mixed traffic and restarts for MINUTES=60, after which the gateway may hold no more
+	@.ci/setup test
+	cargo bench --locked --bench chaos -- --soak $(or $(MINUTES),60)
 
 fmt: ## Format the code
 	cargo fmt

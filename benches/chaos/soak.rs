@@ -1,0 +1,143 @@
+//! A long time of mixed traffic, with a restart of everything but the gateway now and then: what it
+//! holds must not grow, and every error must have an explanation.
+
+use std::{fs, rc::Rc, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{
+    schedule::{Dice, Event, Pair, Strike},
+    world::World,
+};
+
+/// Time between two samples.
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// Samples between two restarts.
+const RESTART: usize = 15;
+
+/// Growth of the mean resident memory from the first quarter to the last that is allowed: caches
+/// fill, the allocator keeps what it once had, and a run of minutes sees both.
+const MEMORY: f64 = 1.25;
+
+/// File descriptors that the last quarter may hold more than the first at most: a pool's worth.
+const DESCRIPTORS: f64 = 16.0;
+
+/// What a gateway holds at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    rss_kib: f64,
+    descriptors: f64,
+    threads: f64,
+}
+
+/// Runs for so many minutes; returns how much was not as it must be.
+pub(crate) async fn run(minutes: f64) -> usize {
+    let world = World::create().await;
+    let clients = world.opens().await;
+    world.recovers().await;
+    let pid = world.operator.lock().await.current.pid();
+    let (mut samples, mut dice) = (Vec::new(), Dice::new(1));
+    let begun = Instant::now();
+    let mut ticks = interval(SAMPLE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while begun.elapsed() < Duration::from_secs_f64(minutes * 60.0) {
+        ticks.tick().await;
+        samples.push(sample(pid));
+        let strikes = strikes(samples.len(), &mut dice);
+        if strikes.is_empty() {
+            continue;
+        }
+        let mut all = JoinSet::new();
+        for strike in strikes {
+            let event = Event {
+                at: dice.below(300),
+                length: 500,
+                strike,
+            };
+            all.spawn_local(Rc::clone(&world).plays(event, Instant::now()));
+        }
+        all.join_all().await;
+        world.recovers().await;
+        world.logins_are_as_answered().await;
+        world.all_are_refused().await;
+    }
+    world.over.set(true);
+    clients.join_all().await;
+    let evidence = world.record.evidence.take();
+    for what in &evidence {
+        eprintln!("UNEXPLAINED  {what}");
+    }
+    println!("{minutes} minutes, {} samples", samples.len());
+    println!("{} requests", world.record.requests.get());
+    for (what, count) in &*world.record.counts.borrow() {
+        println!("{count:>10}  {what}");
+    }
+    evidence.len() + grown(&samples)
+}
+
+/// Logins and revocations all the time, and a restart of one server after another.
+fn strikes(second: usize, dice: &mut Dice) -> Vec<Strike> {
+    let mut strikes = Vec::new();
+    if second.is_multiple_of(2) {
+        strikes.push([Strike::Login, Strike::Rotation][dice.below(2) as usize]);
+        strikes.push([Strike::RevokeAtDify, Strike::RevokeAtGateway][dice.below(2) as usize]);
+    }
+    if second.is_multiple_of(RESTART) {
+        strikes.push(match second / RESTART % 3 {
+            0 => Strike::RestartPostgres,
+            1 => Strike::RestartRedis,
+            _ => Strike::Cut(Pair::GatewayUpstream),
+        });
+    }
+    strikes
+}
+
+fn sample(pid: u32) -> Sample {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|rest| rest.split_whitespace().next());
+        value.and_then(|value| value.parse().ok()).unwrap()
+    };
+    Sample {
+        rss_kib: value("VmRSS:"),
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64,
+        threads: value("Threads:"),
+    }
+}
+
+/// Prints what the first and the last quarter had; returns in how many ways it has grown.
+fn grown(samples: &[Sample]) -> usize {
+    let quarter = (samples.len() / 4).max(1);
+    let (first, last) = (&samples[..quarter], &samples[samples.len() - quarter..]);
+    let mean = |samples: &[Sample], of: fn(&Sample) -> f64| {
+        samples.iter().map(of).sum::<f64>() / samples.len() as f64
+    };
+    println!(
+        "{:<24}{:>14}{:>14}{:>14}",
+        "mean of", "first quarter", "last quarter", "allowed"
+    );
+    let mut grown = 0;
+    let mut compare = |name, of: fn(&Sample) -> f64, allowed: fn(f64) -> f64| {
+        let (first, last) = (mean(first, of), mean(last, of));
+        let allowed = allowed(first);
+        println!("{name:<24}{first:>14.0}{last:>14.0}{allowed:>14.0}");
+        grown += usize::from(last > allowed);
+    };
+    compare(
+        "resident memory, KiB",
+        |one| one.rss_kib,
+        |first| first * MEMORY,
+    );
+    compare(
+        "file descriptors",
+        |one| one.descriptors,
+        |first| first + DESCRIPTORS,
+    );
+    compare("threads", |one| one.threads, |first| first + 1.0);
+    grown
+}
