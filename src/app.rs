@@ -153,6 +153,7 @@ impl App {
             front: Arc::new(Front {
                 heads: Arc::new(Heads {
                     timeout: config.server.request_header_timeout,
+                    max_bytes: config.server.max_header_bytes,
                     request_ids: Arc::clone(&request_ids),
                     metrics: Arc::clone(&metrics),
                     access: access_lines(),

@@ -24,7 +24,7 @@ use crate::{
     endpoints::Endpoints,
     http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
     jws::Keys,
-    listener::{BodyRate, Connection},
+    listener::BodyRate,
     metrics::{Metrics, Outcome},
     rate_limit::bearer::BearerLimiter,
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint},
@@ -270,7 +270,7 @@ impl ProxyHttp for SharedGateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        mark(session, true);
+        body::begin_request(session);
         keep_alive(session, self.settings.idle_seconds);
         http2::settle(session, Duration::from_secs(self.settings.idle_seconds));
         ctx.client = self.identify(session, ctx);
@@ -417,7 +417,7 @@ impl ProxyHttp for SharedGateway {
         self.metrics.request_duration.observe(took.as_secs_f64());
         self.finish_trace(session, error, ctx);
         access::log(&self.access, session, error, ctx, took);
-        mark(session, false);
+        body::end_request(session);
     }
 
     /// Failures are logged once, in the access line, by [`ProxyHttp::logging`].
@@ -428,13 +428,6 @@ impl ProxyHttp for SharedGateway {
     /// The query stays out of every log: codes and assertions travel in it.
     fn request_summary(&self, session: &Session, ctx: &Ctx) -> String {
         format!("{} {}", session.req_header().method, ctx.request_id())
-    }
-}
-
-/// Tells the connection whether a request is under way on it.
-fn mark(session: &Session, in_request: bool) {
-    if let Some(stream) = session.stream() {
-        Connection::mark(stream, in_request);
     }
 }
 

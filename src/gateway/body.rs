@@ -51,6 +51,21 @@ impl Gateway {
     }
 }
 
+/// Tells the connection that a request is under way on it.
+pub(super) fn begin_request(session: &Session) {
+    if let Some(stream) = session.stream() {
+        Connection::begin_request(stream);
+    }
+}
+
+/// Tells the connection that it has ended.
+pub(super) fn end_request(session: &mut Session) {
+    let body_left = !session.is_body_done();
+    if let Some(stream) = session.stream() {
+        Connection::end_request(stream, body_left);
+    }
+}
+
 /// Ends the watch over HTTP/1.1: what comes from now on is no body. Over HTTP/2 it ends by itself.
 pub(super) fn is_over(session: &Session) {
     if let Some(stream) = session.stream() {

@@ -17,6 +17,8 @@ use crate::{
 pub struct Heads {
     /// `server.request_header_timeout`.
     pub timeout: Duration,
+    /// `server.max_header_bytes`.
+    pub max_bytes: usize,
     /// What such requests are called.
     pub request_ids: Arc<RequestIds>,
     /// What is counted.
@@ -72,6 +74,14 @@ impl Heads {
 impl HeadPolicy for Heads {
     fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    fn too_large(&self, peer: SocketAddr) -> Vec<u8> {
+        self.refuse(&Rejection::HeaderTooLarge, peer)
     }
 
     fn malformed(&self, peer: SocketAddr) -> Vec<u8> {

@@ -43,6 +43,11 @@ impl BodyWatch {
         body.take(bytes.get(end..).unwrap_or_default())
     }
 
+    /// Tells whether the last head has ended.
+    pub(super) const fn is_behind_head(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// Takes the next bytes of a chunked body.
     ///
     /// # Errors

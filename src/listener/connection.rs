@@ -35,8 +35,18 @@ use super::{
 /// segment and one system call. Larger writes go past it.
 const WRITE_BUFFER: usize = 4 * 1024;
 
+/// Most bytes that are read of a header section that is too large, in the hope that its end comes and
+/// the client reads the answer; what pingora's own limit is.
+const MOST_DISCARDED: usize = 1 << 20;
+
 /// What becomes of header sections that never turn into a request.
 pub trait HeadPolicy: Send + Sync + fmt::Debug {
+    /// Returns how many bytes a header section may have.
+    fn max_bytes(&self) -> usize;
+
+    /// Returns the whole answer to one that has more.
+    fn too_large(&self, peer: SocketAddr) -> Vec<u8>;
+
     /// Returns how long a header section may take from its first byte to its last.
     fn timeout(&self) -> Duration;
 
@@ -56,7 +66,13 @@ pub struct Connection {
     in_request: AtomicBool,
     /// Whether one has been parsed since the last read: the next bytes begin another head.
     head_over: AtomicBool,
+    /// Whether a body is left of the last request: what comes next belongs to it.
+    body_left: AtomicBool,
     head: HeadProgress,
+    /// How many bytes have come since the last request ended.
+    head_bytes: usize,
+    /// Whether that is too many, and no end of a header section among them.
+    too_large: bool,
     /// How the body keeps up that is being read. Locked by who has the connection lent alone.
     body: Mutex<Option<Box<Pace>>>,
     /// What the raw bytes say about a chunked body.
@@ -86,7 +102,10 @@ impl Connection {
             heads,
             in_request: AtomicBool::new(false),
             head_over: AtomicBool::new(false),
+            body_left: AtomicBool::new(false),
             head: HeadProgress::Awaited,
+            head_bytes: 0,
+            too_large: false,
             body: Mutex::new(None),
             watch: BodyWatch::default(),
             chunked: AtomicBool::new(false),
@@ -103,14 +122,21 @@ impl Connection {
         !self.io.buffer().is_empty() || self.transport().has_unsent()
     }
 
-    /// Tells the connection below `stream` that a request has been parsed, or has ended.
-    pub fn mark(stream: &Stream, in_request: bool) {
+    /// Tells the connection below `stream` that a request has been parsed.
+    pub fn begin_request(stream: &Stream) {
         if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
-            connection.in_request.store(in_request, Ordering::Release);
-            if in_request {
-                connection.head_over.store(true, Ordering::Release);
-                connection.chunked.store(false, Ordering::Release);
-            }
+            connection.in_request.store(true, Ordering::Release);
+            connection.head_over.store(true, Ordering::Release);
+            connection.chunked.store(false, Ordering::Release);
+        }
+    }
+
+    /// Tells the connection below `stream` that it has ended, and whether some of its body is still
+    /// to come.
+    pub fn end_request(stream: &Stream, body_left: bool) {
+        if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
+            connection.in_request.store(false, Ordering::Release);
+            connection.body_left.store(body_left, Ordering::Release);
         }
     }
 
@@ -218,6 +244,15 @@ impl Connection {
         }
     }
 
+    /// Tells whether a header section is coming that has too many bytes already. One that is whole
+    /// before it does is judged like any request.
+    fn is_too_large(&mut self) -> bool {
+        self.too_large |= self.head_bytes > self.heads.max_bytes()
+            && !self.watch.is_behind_head()
+            && !*self.body_left.get_mut();
+        self.too_large
+    }
+
     /// Watches over the time that a header section takes; ready when that is over.
     fn poll_head_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.head {
@@ -241,6 +276,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         if std::mem::take(self.head_over.get_mut()) {
             self.head = HeadProgress::Awaited;
+            self.head_bytes = 0;
         }
         let before = buf.filled().len();
         if *self.in_request.get_mut() {
@@ -248,13 +284,26 @@ impl AsyncRead for Connection {
         }
         // What is left of a body now is drained in the time of a head.
         *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
-            if matches!(self.head, HeadProgress::Awaited) && buf.filled().len() > before {
+        while let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
+            let received = buf.filled().len() - before;
+            if matches!(self.head, HeadProgress::Awaited) && received > 0 {
                 self.head = HeadProgress::Begun;
             }
             let misframed = self.watch.take_head(&buf.filled()[before..]).is_err();
             *self.misframed.get_mut() = misframed;
-            return Poll::Ready(read);
+            self.head_bytes += received;
+            if received == 0 || !self.is_too_large() {
+                return Poll::Ready(read);
+            }
+            // pingora would keep it. It gets to see the client leave, once the answer is on its way.
+            buf.set_filled(before);
+            if self.watch.is_behind_head() || self.head_bytes > MOST_DISCARDED {
+                let answer = self.heads.too_large(self.transport().peer);
+                // A socket takes that much at once; who reads nothing has had its chance.
+                let _ = Pin::new(&mut self.io).poll_write(cx, &answer);
+                let _ = Pin::new(&mut self.io).poll_flush(cx);
+                return Poll::Ready(Ok(()));
+            }
         }
         // To pingora it looks as if the client had left, which it may as well.
         self.poll_head_deadline(cx).map(Ok)

@@ -51,7 +51,10 @@ async fn panics_with(token: String) {
         let task = tokio::spawn(async move {
             match way {
                 0 => panic!("quotes {held}"),
-                1 => Err::<(), _>(held).expect("a token"),
+                1 => {
+                    let refused: Result<(), String> = std::hint::black_box(Err(held));
+                    refused.expect("a token");
+                }
                 _ => assert_eq!(held, "another"),
             }
         });
