@@ -40,7 +40,7 @@ impl World {
         Gateway::builder()
             .upstream(self.upstream.addr())
             .set("server.listen", &listen)
-            .set("server.shutdown_grace", r#""6s""#)
+            .set("server.shutdown_grace", r#""20s""#)
             .set(
                 "server.upgrade_socket",
                 &Value::from(self.path("upgrade.sock")).to_string(),
@@ -145,15 +145,16 @@ async fn a_successor_takes_over_and_no_request_fails() {
     old.signal("QUIT");
     new.settle().await;
 
-    load.answered(1_000).await;
-    assert_eq!(new.addr(), addr, "the same socket");
-    assert_eq!(new.admin_addr(), old.admin_addr());
+    // At once: the old process keeps it for some seconds.
     idle.send(&request("GET", "/v1/info").to_bytes()).await;
     let last = idle.read_response().await;
     assert_eq!(
         (last.status, last.header("connection")),
         (200, Some("close"))
     );
+    assert_eq!(new.addr(), addr, "the same socket");
+    assert_eq!(new.admin_addr(), old.admin_addr());
+    load.answered(1_000).await;
     let mut events = 0;
     while let Some(chunk) = streaming.read_chunk().await {
         events += String::from_utf8_lossy(&chunk).matches("data:").count();
