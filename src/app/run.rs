@@ -150,11 +150,11 @@ impl Running {
                 connections.close();
             }
             Stop::HandedOver => {
+                ending.begin();
                 tracing::info!("handed over: waiting for the connections that are open");
                 // Whoever asks how this gateway is now asks the next one.
                 admin.abort();
                 drop(sockets);
-                ending.begin();
                 connections.close();
                 let share = left / IDLE_SHARE;
                 let _ = timeout(share, connections.wait()).await;

@@ -145,7 +145,8 @@ async fn a_successor_takes_over_and_no_request_fails() {
     old.signal("QUIT");
     new.settle().await;
 
-    // At once: the old process keeps it for some seconds.
+    old.wait_for_log(|line| says(line, "handed over")).await;
+    // The old process keeps it for some seconds.
     idle.send(&request("GET", "/v1/info").to_bytes()).await;
     let last = idle.read_response().await;
     assert_eq!(
