@@ -1,7 +1,7 @@
 //! The admin listener, away from the public port: `/livez`, `/readyz` and `/metrics` for programs,
 //! and the status page at `/` for people, with `/status.json` behind it.
 
-use std::{convert::Infallible, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -220,19 +220,6 @@ impl Admin {
 /// The operating system's.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
-}
-
-/// Takes over what another process has bound.
-///
-/// # Errors
-///
-/// When it is not a TCP socket.
-pub fn inherit(socket: OwnedFd) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::from(socket);
-    // Tells the family apart, too.
-    listener.local_addr()?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

@@ -30,6 +30,7 @@ mod transport;
 mod upgrade;
 mod workers;
 
+pub use bound::inherit_tcp;
 use bound::{ListeningSocket, SocketFile};
 pub use chunked::Misframed;
 pub use connection::{Connection, HeadPolicy};

@@ -81,7 +81,7 @@ impl Sockets {
         }
         let asked = ListenAddress::Tcp(config.admin.listen);
         let admin = match take(inherited, ADMIN, &asked) {
-            Some(socket) => admin::inherit(socket.socket),
+            Some(socket) => listener::inherit_tcp(socket.socket),
             None => admin::bind(config.admin.listen).await,
         };
         Ok(Self {

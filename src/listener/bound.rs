@@ -46,13 +46,7 @@ impl ListeningSocket {
     /// When it is not a socket of that family, or the runtime cannot watch it.
     pub(super) fn inherit(address: &ListenAddress, socket: OwnedFd) -> io::Result<Self> {
         match address {
-            ListenAddress::Tcp(_) => {
-                let listener = std::net::TcpListener::from(socket);
-                // Tells the family apart, too.
-                listener.local_addr()?;
-                listener.set_nonblocking(true)?;
-                TcpListener::from_std(listener).map(Self::Tcp)
-            }
+            ListenAddress::Tcp(_) => inherit_tcp(socket).map(Self::Tcp),
             ListenAddress::Unix(_) => {
                 let listener = std::os::unix::net::UnixListener::from(socket);
                 listener.local_addr()?;
@@ -96,6 +90,19 @@ impl AsFd for ListeningSocket {
             Self::Unix(listener) => listener.as_fd(),
         }
     }
+}
+
+/// Takes a TCP socket over that another process has bound.
+///
+/// # Errors
+///
+/// When it is not one, or the runtime cannot watch it.
+pub fn inherit_tcp(socket: OwnedFd) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(socket);
+    // Tells the family apart, too.
+    listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// Binds a Unix socket, in place of one that nobody listens on any more.
