@@ -30,16 +30,17 @@ mod flight;
 mod follow;
 mod keep;
 mod local;
+mod near;
 mod pace;
 mod resolve;
 mod truth;
 
 use coherence::Coherence;
-use entry::Entry;
 pub use flight::Lost;
 use flight::{Flights, Landed};
 pub use local::Hit;
 use local::LocalCache;
+pub use near::LiveEntry;
 pub use resolve::{Settings, Stores};
 
 /// How often stale entries are dropped from the local map.
@@ -49,7 +50,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// The token is live.
-    Live(Arc<Entry>),
+    Live(LiveEntry),
     /// The token is unknown, revoked or expired, or may not be used; nobody is told which.
     Refused,
 }
@@ -125,7 +126,8 @@ impl TokenChecker {
         }
     }
 
-    /// Looks a token up in the local map alone: no I/O, no allocation. Once in an entry's life,
+    /// Looks a token up in the local map alone: no I/O, and no allocation but for one pointer when a
+    /// thread comes to hold an entry of its own ([`LiveEntry`]). Once in an entry's life,
     /// near its end, it sends somebody to look for a successor.
     pub fn look_up(&self, hash: &TokenHash) -> Hit {
         let instant = self.clock.monotonic();

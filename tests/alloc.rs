@@ -137,6 +137,14 @@ fn a_local_hit_allocates_nothing() {
     assert_eq!(allocations(&checker), (Outcome::Passes, 0));
 }
 
+/// A thread that needs a token all the time comes to hold its entry by a pointer of its own.
+#[test]
+fn a_hot_token_allocates_once_in_each_thread() {
+    let checker = checker_that_knows(&live());
+    let hundred = || (0..100).map(|_| allocations(&checker).1).sum::<u64>();
+    assert_eq!((hundred(), hundred()), (1, 0));
+}
+
 #[test]
 fn a_local_refusal_allocates_nothing() {
     let checker = checker_that_knows(REFUSED);
@@ -182,6 +190,9 @@ fn a_request_counted_against_its_tokens_limit_allocates_nothing() {
     let token = Uuid::from_u128(1);
     for bearer in [Some(1_000_000), None] {
         let limiter = limiter_that_has_met(token, bearer);
+        for _ in 0..100 {
+            decide(&table, &checker);
+        }
         let counted = allocation_counter::measure(|| {
             for _ in 0..10 {
                 assert_eq!(decide(&table, &checker), Outcome::Passes);

@@ -380,6 +380,11 @@ impl Entry {
         self.deadline.fetch_min(end.as_micros(), Ordering::Relaxed);
     }
 
+    /// Ends the entry now: it has left the map, and whoever still holds it must ask there again.
+    pub fn end(&self) {
+        self.shorten(Monotonic::default());
+    }
+
     /// Tells, once, that the entry is near its end and a successor should be looked for.
     pub fn is_refresh_due(&self, instant: Monotonic) -> bool {
         instant >= self.refresh_at && !self.refreshed.swap(true, Ordering::Relaxed)

@@ -44,7 +44,7 @@ impl Desk {
                 self.coherence.stands(&hash, asked)
             });
         Finding {
-            verdict: Verdict::Live(entry),
+            verdict: Verdict::Live(entry.into()),
             tier,
         }
     }
@@ -69,7 +69,7 @@ impl Desk {
     pub(super) fn unkept(&self, truth: Truth) -> Finding {
         match truth {
             Truth::Live(context) => Finding {
-                verdict: Verdict::Live(Arc::new(Entry::new(context, Monotonic::default()))),
+                verdict: Verdict::Live(Arc::new(Entry::new(context, Monotonic::default())).into()),
                 tier: Tier::Postgres,
             },
             Truth::Refused | Truth::Expired => refused(Tier::Postgres),

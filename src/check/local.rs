@@ -7,13 +7,16 @@ use std::{
     hash::RandomState,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use dashmap::{DashMap, Entry as MapEntry};
 
-use super::entry::Entry;
+use super::{
+    entry::Entry,
+    near::{self, LiveEntry},
+};
 use crate::{clock::Monotonic, token::TokenHash};
 
 /// Most refusals that are remembered: 65,536 × (32 + 8 bytes, and the table's slack) ≈ 5 MiB.
@@ -27,7 +30,7 @@ const EVICTION_SHARE: u8 = 8;
 #[derive(Debug)]
 pub enum Hit {
     /// The token is live.
-    Live(Arc<Entry>),
+    Live(LiveEntry),
     /// The token is no good.
     Refused,
     /// The map does not know.
@@ -37,6 +40,8 @@ pub enum Hit {
 /// The map. No reference into it is ever held across an await.
 #[derive(Debug)]
 pub(super) struct LocalCache {
+    /// Which map of the process this is, for what threads have at hand.
+    id: u64,
     live: Bounded<Arc<Entry>>,
     refused: Bounded<Monotonic>,
 }
@@ -44,19 +49,26 @@ pub(super) struct LocalCache {
 impl LocalCache {
     /// Builds an empty map for `capacity` live tokens.
     pub(super) fn new(capacity: usize) -> Self {
+        static MAPS: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: MAPS.fetch_add(1, Ordering::Relaxed),
             live: Bounded::new(capacity),
             refused: Bounded::new(REFUSAL_CAPACITY),
         }
     }
 
-    /// Looks a token up. Allocates nothing, waits for nothing but the shard's lock.
+    /// Looks a token up: first in what this thread has at hand, then in the map. Waits for nothing
+    /// but the shard's lock, and allocates nothing, but for the pointer by which a thread comes to
+    /// hold an entry.
     ///
     /// The deadline is looked at on every hit; it is never later than the token's own end.
     pub(super) fn look_up(&self, hash: &TokenHash, instant: Monotonic) -> Hit {
+        if let Some(entry) = near::look_up(self.id, hash, instant) {
+            return Hit::Live(entry);
+        }
         if let Some(entry) = self.live.map.get(hash) {
             if instant < entry.deadline() {
-                return Hit::Live(Arc::clone(&entry));
+                return Hit::Live(near::found(self.id, hash, &entry));
             }
             return Hit::Miss;
         }
@@ -129,6 +141,22 @@ impl LocalCache {
     }
 }
 
+/// What has to be told that it has left its map.
+trait Leaves {
+    fn leave(&self);
+}
+
+impl Leaves for Arc<Entry> {
+    fn leave(&self) {
+        self.end();
+    }
+}
+
+/// A refusal is only ever found in the map.
+impl Leaves for Monotonic {
+    fn leave(&self) {}
+}
+
 /// A map that never grows past its capacity (but for inserts that race the last free place).
 #[derive(Debug)]
 struct Bounded<V> {
@@ -141,7 +169,7 @@ struct Bounded<V> {
     turn: AtomicUsize,
 }
 
-impl<V> Bounded<V> {
+impl<V: Leaves> Bounded<V> {
     fn new(capacity: usize) -> Self {
         Self {
             map: DashMap::with_hasher(RandomState::new()),
@@ -177,7 +205,7 @@ impl<V> Bounded<V> {
         }
         match place {
             MapEntry::Occupied(mut place) => {
-                place.insert(value);
+                place.insert(value).leave();
             }
             MapEntry::Vacant(place) => {
                 place.insert(value);
@@ -188,7 +216,8 @@ impl<V> Bounded<V> {
     }
 
     fn remove(&self, hash: &TokenHash) {
-        if self.map.remove(hash).is_some() {
+        if let Some((_, value)) = self.map.remove(hash) {
+            value.leave();
             self.len.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -213,7 +242,10 @@ impl<V> Bounded<V> {
         let mut dropped = 0;
         self.map.retain(|hash, value| {
             let kept = keep(hash, value);
-            dropped += usize::from(!kept);
+            if !kept {
+                value.leave();
+                dropped += 1;
+            }
             kept
         });
         if dropped > 0 {
@@ -264,6 +296,53 @@ mod tests {
         cache.insert_live(hash(1), entry(at(5)), at(0), || true);
         assert!(matches!(cache.look_up(&hash(1), at(4)), Hit::Live(_)));
         assert!(matches!(cache.look_up(&hash(1), at(5)), Hit::Miss));
+    }
+
+    /// Whatever takes an entry out of the map takes it from the threads that have it at hand.
+    #[test]
+    fn what_leaves_the_map_is_at_hand_no_more() {
+        type Act = fn(&LocalCache);
+        let ways: [(&str, Act); 6] = [
+            ("remove", |cache| cache.remove(&hash(1))),
+            ("clear", LocalCache::clear),
+            ("refuse", |cache| {
+                cache.insert_refused(hash(1), at(5), at(0), || true);
+            }),
+            ("refuse in vain", |cache| {
+                cache.insert_refused(hash(1), at(5), at(0), || false);
+            }),
+            ("shorten", |cache| cache.shorten(at(1), at(1))),
+            ("make room", |cache| {
+                for n in 2..200 {
+                    cache.insert_live(hash(n), entry(at(5)), at(0), || true);
+                }
+            }),
+        ];
+        for (way, act) in ways {
+            let cache = LocalCache::new(10);
+            cache.insert_live(hash(1), entry(at(5)), at(0), || true);
+            for _ in 0..100 {
+                assert!(matches!(cache.look_up(&hash(1), at(1)), Hit::Live(_)));
+            }
+            act(&cache);
+            let hit = cache.look_up(&hash(1), at(1));
+            assert!(!matches!(hit, Hit::Live(_)), "{way}");
+        }
+    }
+
+    #[test]
+    fn what_is_replaced_is_at_hand_no_more() {
+        let cache = LocalCache::new(10);
+        let (old, new) = (entry(at(5)), entry(at(5)));
+        cache.insert_live(hash(1), old, at(0), || true);
+        for _ in 0..100 {
+            cache.look_up(&hash(1), at(1));
+        }
+        cache.insert_live(hash(1), Arc::clone(&new), at(0), || true);
+        let Hit::Live(found) = cache.look_up(&hash(1), at(1)) else {
+            panic!("there is a successor");
+        };
+        assert!(std::ptr::eq(&*found, &*new));
     }
 
     #[test]

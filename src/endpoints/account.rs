@@ -1,7 +1,5 @@
 //! `…/account` and `…/account/sessions`: a person's own account and devices.
 
-use std::sync::Arc;
-
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -9,7 +7,7 @@ use uuid::Uuid;
 use super::{Endpoints, LocalRequest};
 use crate::{
     check::{
-        Verdict,
+        LiveEntry, Verdict,
         entry::{Entry, Subject},
     },
     http::{Malformed, Rejection, Reply, body::Fault},
@@ -118,7 +116,7 @@ impl Endpoints {
     }
 
     /// Checks the request's token; both kinds are accepted here.
-    async fn bearer(&self, request: &LocalRequest<'_>) -> Result<Arc<Entry>, Rejection> {
+    async fn bearer(&self, request: &LocalRequest<'_>) -> Result<LiveEntry, Rejection> {
         let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
         let value = values.next().ok_or(Rejection::BearerRequired)?;
         if values.next().is_some() {

@@ -12,7 +12,7 @@ use prometheus::IntGauge;
 
 use super::{Backend, Traced};
 use crate::{
-    check::entry::Entry,
+    check::LiveEntry,
     clock::Monotonic,
     entropy::Entropy,
     http::Rejection,
@@ -126,7 +126,7 @@ pub struct Ctx {
     /// Whether the connection's peer is a trusted proxy.
     pub peer_trusted: bool,
     /// Who the request speaks for, once a token has been checked.
-    pub principal: Option<Arc<Entry>>,
+    pub principal: Option<LiveEntry>,
     /// Whether a bearer rule let the request through.
     pub guarded: bool,
     /// Whether the path belongs to a local endpoint.
