@@ -251,7 +251,7 @@ fn one_authorization(head: &RequestHeader) -> Result<Option<&[u8]>, Rejection> {
 }
 
 fn options(endpoint: LocalEndpoint) -> Reply {
-    Reply::empty(http::StatusCode::OK).with("Allow", endpoint.allow())
+    Reply::empty(http::StatusCode::OK).with(header::ALLOW, endpoint.allow())
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use crate::{
     check::Undecided,
@@ -231,11 +231,11 @@ impl Rejection {
             // RFC 6750 section 3.1: no error code where no token was given.
             Self::BearerRequired => {
                 Reply::error(StatusCode::UNAUTHORIZED, "unauthorized", "bearer required")
-                    .with("WWW-Authenticate", "Bearer realm=\"api\"")
+                    .with(header::WWW_AUTHENTICATE, "Bearer realm=\"api\"")
             }
             Self::InvalidToken => {
                 Reply::error(StatusCode::UNAUTHORIZED, "unauthorized", "invalid token").with(
-                    "WWW-Authenticate",
+                    header::WWW_AUTHENTICATE,
                     "Bearer realm=\"api\", error=\"invalid_token\"",
                 )
             }
@@ -250,8 +250,8 @@ impl Rejection {
                 "the token's scope is too small",
             )
             .with(
-                "WWW-Authenticate",
-                &format!(
+                header::WWW_AUTHENTICATE,
+                format!(
                     "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{}\"",
                     scope.as_str()
                 ),
@@ -262,13 +262,16 @@ impl Rejection {
                 "method_not_allowed",
                 "this method is not allowed here",
             )
-            .with("Allow", endpoint.allow()),
+            .with(header::ALLOW, endpoint.allow()),
             Self::ConnectRefused => Reply::error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
                 "this is no forward proxy",
             )
-            .with("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+            .with(
+                header::ALLOW,
+                "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
+            ),
             Self::BearerDisabled => Reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "bearer_auth_disabled",
@@ -279,13 +282,13 @@ impl Rejection {
                 "auth_unavailable",
                 "the token cannot be checked at the moment",
             )
-            .with("Retry-After", RETRY_AFTER_OUTAGE),
+            .with(header::RETRY_AFTER, RETRY_AFTER_OUTAGE),
             Self::StoreUnavailable => Reply::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "auth_unavailable",
                 "this cannot be done at the moment",
             )
-            .with("Retry-After", RETRY_AFTER_OUTAGE),
+            .with(header::RETRY_AFTER, RETRY_AFTER_OUTAGE),
             Self::Flow(error) => error.reply(flow_status(*error)),
             Self::Sso(error) => sso_reply(*error),
             // An OAuth client understands `error` (RFC 6749 section 5.2), Dify's the rest.
@@ -320,22 +323,22 @@ impl Rejection {
                 "too many requests, come back later",
             )
             .with(
-                "Retry-After",
-                &reply::whole_seconds(standing.reset).to_string(),
+                header::RETRY_AFTER,
+                reply::whole_seconds(standing.reset).to_string(),
             )
             .with_standing(standing),
             Self::NoConsoleSession => Reply::json(
                 StatusCode::UNAUTHORIZED,
                 &serde_json::json!({"code": "unauthorized", "message": "Unauthorized."}),
             )
-            .with("WWW-Authenticate", "Bearer realm=\"api\""),
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"api\""),
             Self::NotSetUp => Reply::error(
                 StatusCode::UNAUTHORIZED,
                 "not_setup",
                 "Dify has not been initialized and installed yet. Please proceed with the \
                  initialization and installation process first.",
             )
-            .with("WWW-Authenticate", "Bearer realm=\"api\""),
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"api\""),
             Self::AccountNotInitialized => Reply::error(
                 StatusCode::BAD_REQUEST,
                 "account_not_initialized",
@@ -347,7 +350,7 @@ impl Rejection {
                 "unauthorized",
                 "CSRF token is missing or invalid.",
             )
-            .with("WWW-Authenticate", "Bearer realm=\"api\""),
+            .with(header::WWW_AUTHENTICATE, "Bearer realm=\"api\""),
             Self::BadGateway => Reply::error(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
@@ -402,7 +405,7 @@ fn sso_reply(error: SsoError) -> Reply {
         SsoError::NoSession | SsoError::InvalidSession | SsoError::SessionConsumed => {
             return error
                 .reply(StatusCode::UNAUTHORIZED)
-                .with("WWW-Authenticate", "Bearer realm=\"api\"");
+                .with(header::WWW_AUTHENTICATE, "Bearer realm=\"api\"");
         }
     };
     error.reply(status)

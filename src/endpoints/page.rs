@@ -3,7 +3,8 @@
 //! Everything is in the binary and nothing in it varies with the request, so that there is nothing
 //! to escape. What the page shows it fetches from the endpoints beside it.
 
-use http::header;
+use bytes::Bytes;
+use http::{HeaderName, header};
 use sha2::{Digest as _, Sha256};
 
 use super::LocalRequest;
@@ -11,6 +12,11 @@ use crate::{
     http::{Rejection, Reply},
     route::PAGE_ASSETS,
 };
+
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-opener-policy");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
 /// The document; `{{name}}` stands for the address of an asset.
 const DOCUMENT: &str = include_str!("../web/device.html");
@@ -65,7 +71,7 @@ struct Resource {
     content_type: &'static str,
     cache_control: &'static str,
     etag: String,
-    body: String,
+    body: Bytes,
 }
 
 impl DevicePage {
@@ -102,8 +108,8 @@ impl DevicePage {
     pub(super) fn document(&self, request: &LocalRequest<'_>) -> Reply {
         self.document
             .reply(request)
-            .with("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-            .with("Cross-Origin-Opener-Policy", "same-origin")
+            .with(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)
+            .with(CROSS_ORIGIN_OPENER_POLICY, "same-origin")
     }
 
     /// Answers with an asset.
@@ -131,7 +137,7 @@ impl Resource {
             name,
             content_type,
             cache_control,
-            body,
+            body: body.into(),
         }
     }
 
@@ -139,14 +145,14 @@ impl Resource {
         let reply = if self.is_known(request) {
             Reply::empty(http::StatusCode::NOT_MODIFIED)
         } else {
-            Reply::document(self.content_type, self.body.as_bytes())
+            Reply::document(self.content_type, self.body.clone())
         };
         reply
-            .with("Cache-Control", self.cache_control)
-            .with("ETag", &self.etag)
-            .with("Referrer-Policy", "no-referrer")
-            .with("X-Content-Type-Options", "nosniff")
-            .with("Cross-Origin-Resource-Policy", "same-origin")
+            .with(header::CACHE_CONTROL, self.cache_control)
+            .with(header::ETAG, self.etag.clone())
+            .with(header::REFERRER_POLICY, "no-referrer")
+            .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+            .with(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin")
     }
 
     /// Tells whether the client has it already (RFC 9110 section 13.1.2: weak comparison).

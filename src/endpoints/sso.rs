@@ -1,6 +1,6 @@
 //! `…/oauth/device/{sso-initiate,sso-complete,approval-context,approve-external}`.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
@@ -55,8 +55,8 @@ impl Endpoints {
         let callback = format!("{console}{}", request.generation.sso_complete());
         let url = sso.initiate(&typed, &callback).await;
         let url = url.map_err(|error| not_initiated(&error))?;
-        Ok(Reply::redirect(url.as_str())
-            .with("Set-Cookie", &self.grant_cookie(request).clear())
+        Ok(Reply::redirect(String::from(url))
+            .with(header::SET_COOKIE, self.grant_cookie(request).clear())
             .with_standing(&standing))
     }
 
@@ -71,12 +71,13 @@ impl Endpoints {
         match completed.map_err(|error| not_completed(&error))? {
             Completed::BelongsToAccount => {
                 let error = SsoError::BelongsToAccount.code();
-                Ok(Reply::redirect(&format!("{PAGE}?sso_error={error}")))
+                Ok(Reply::redirect(format!("{PAGE}?sso_error={error}")))
             }
             Completed::Granted(grant) => {
                 let cookie = self.grant_cookie(request);
                 let cookie = cookie.set(grant.expose(), ApprovalGrant::LIFE);
-                Ok(Reply::redirect(&format!("{PAGE}?sso_verified=1")).with("Set-Cookie", &cookie))
+                let reply = Reply::redirect(format!("{PAGE}?sso_verified=1"));
+                Ok(reply.with(header::SET_COOKIE, cookie))
             }
         }
     }
@@ -127,7 +128,7 @@ impl Endpoints {
         let approved = sso.approve(&grant).await;
         approved.map_err(|error| not_approved(&error))?;
         Ok(status("approved")
-            .with("Set-Cookie", &self.grant_cookie(request).clear())
+            .with(header::SET_COOKIE, self.grant_cookie(request).clear())
             .with_standing(&standing))
     }
 

@@ -5,7 +5,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{AccessLines, RequestIds};
+use http::header;
+
+use super::{AccessLines, RequestIds, forward::REQUEST_ID};
 use crate::{
     http::{Malformed, Rejection},
     listener::HeadPolicy,
@@ -52,14 +54,14 @@ impl Heads {
         );
         let length = reply.body().len().to_string();
         let own = [
-            ("Cache-Control", "no-store"),
-            ("X-Request-Id", id.as_str()),
-            ("Content-Type", "application/json"),
-            ("Content-Length", &length),
-            ("Connection", "close"),
+            (&header::CACHE_CONTROL, "no-store"),
+            (&REQUEST_ID, id.as_str()),
+            (&header::CONTENT_TYPE, "application/json"),
+            (&header::CONTENT_LENGTH, &length),
+            (&header::CONNECTION, "close"),
         ];
         for (name, value) in reply.headers().chain(own) {
-            head.push_str(name);
+            head.push_str(name.as_str());
             head.push_str(": ");
             head.push_str(value);
             head.push_str("\r\n");

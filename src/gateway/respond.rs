@@ -1,11 +1,12 @@
 //! Sends the gateway's own answers without giving the connection up.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use pingora::{Result, http::ResponseHeader, proxy::Session};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use pingora::{ErrorType, OrErr as _, Result, http::ResponseHeader, proxy::Session};
 
-use super::Ctx;
+use super::{Ctx, forward::REQUEST_ID};
 use crate::http::Reply;
 
 /// Most of an unwanted request body that is read, in bytes, so that the connection can be used
@@ -13,40 +14,63 @@ use crate::http::Reply;
 /// cheaper than the rest of the body.
 const DRAIN_BYTES: usize = 64 * 1024;
 
+/// Most answers have no more headers, pingora's two included: the map need not grow.
+const HEADERS: usize = 8;
+
 /// Longest time spent on that.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Sends `reply`. An unread body never becomes the next request: it is read to its end within
 /// bounds, or the connection closes.
 pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
-    let reply = if ctx.local { reply.as_local() } else { reply };
-    let reply = reply.or_with("Cache-Control", "no-store");
-    let reply = if reply.body().is_empty() {
-        reply
-    } else {
-        reply.or_with("Content-Type", "application/json")
-    };
     if !drained(session).await {
         session.set_keepalive(None);
     }
-    let mut head = ResponseHeader::build(reply.status(), Some(8))?;
-    for (name, value) in reply.headers() {
-        head.insert_header(name, value)?;
-    }
-    head.insert_header("X-Request-Id", ctx.request_id())?;
-    // What it would be the length of is not sent (RFC 9110 section 8.6).
-    if reply.status() != http::StatusCode::NOT_MODIFIED {
-        head.insert_header("Content-Length", reply.body().len())?;
-    }
+    let reply = if ctx.local { reply.as_local() } else { reply };
     let bodiless = reply.body().is_empty() || session.req_header().method == http::Method::HEAD;
+    let (head, body) = build(reply, ctx.request_id())?;
     session
         .write_response_header(Box::new(head), bodiless)
         .await?;
     if !bodiless {
-        let body = Bytes::from(reply.into_body());
         session.write_response_body(Some(body), true).await?;
     }
     Ok(())
+}
+
+/// Makes a response of a reply.
+///
+/// The header map is filled before pingora has it: by way of pingora each name would be parsed
+/// again, and kept a second time for its case, which HTTP does not know.
+fn build(reply: Reply, request_id: &str) -> Result<(ResponseHeader, Bytes)> {
+    let status = reply.status();
+    let (said, body) = reply.into_parts();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !body.is_empty() {
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+    }
+    for (name, value) in said {
+        let value = match value {
+            Cow::Borrowed(value) => Bytes::from_static(value.as_bytes()),
+            Cow::Owned(value) => Bytes::from(value),
+        };
+        let value = HeaderValue::from_maybe_shared(value)
+            .or_err(ErrorType::InvalidHTTPHeader, "a header of our own")?;
+        headers.insert(name, value);
+    }
+    let request_id = HeaderValue::from_str(request_id)
+        .or_err(ErrorType::InvalidHTTPHeader, "a request id of our own")?;
+    headers.insert(REQUEST_ID, request_id);
+    // What it would be the length of is not sent (RFC 9110 section 8.6).
+    if status != StatusCode::NOT_MODIFIED {
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+    }
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = status;
+    parts.headers = headers;
+    Ok((parts.into(), body))
 }
 
 /// Reads what is left of the request's body; `false` if that is too much or takes too long, or
@@ -58,12 +82,12 @@ async fn drained(session: &mut Session) -> bool {
     let head = session.req_header();
     // The client has not sent the body yet and would only do so after a 100 (RFC 9110 section
     // 10.1.1); a final answer spares it the trouble.
-    if head.headers.contains_key(http::header::EXPECT) {
+    if head.headers.contains_key(header::EXPECT) {
         return false;
     }
     let announced = head
         .headers
-        .get(http::header::CONTENT_LENGTH)
+        .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > DRAIN_BYTES) {
         return false;

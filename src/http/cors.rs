@@ -34,23 +34,23 @@ impl CorsPolicy {
     ///
     /// With nobody allowed there is no such header at all.
     #[must_use]
-    pub fn apply(&self, reply: Reply, request: &HeaderMap, methods: Option<&str>) -> Reply {
+    pub fn apply(&self, reply: Reply, request: &HeaderMap, methods: Option<&'static str>) -> Reply {
         if self.origins.is_empty() {
             return reply;
         }
         // Another origin's answer must not come out of a cache.
-        let reply = reply.with("Vary", "Origin");
+        let reply = reply.with(header::VARY, "Origin");
         let Some(origin) = self.allowed(request.get(header::ORIGIN)) else {
             return reply;
         };
-        let reply = reply.with("Access-Control-Allow-Origin", origin);
+        let reply = reply.with(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.to_owned());
         let asks = request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         match methods.filter(|_| asks) {
             Some(methods) => reply
-                .with("Access-Control-Allow-Methods", methods)
-                .with("Access-Control-Allow-Headers", ALLOWED)
-                .with("Access-Control-Max-Age", MAX_AGE),
-            None => reply.with("Access-Control-Expose-Headers", EXPOSED),
+                .with(header::ACCESS_CONTROL_ALLOW_METHODS, methods)
+                .with(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED)
+                .with(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+            None => reply.with(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
         }
     }
 
@@ -71,7 +71,7 @@ mod tests {
     fn answer(
         allowed: &[&str],
         sent: &[(&'static str, &'static str)],
-        methods: Option<&str>,
+        methods: Option<&'static str>,
     ) -> Vec<String> {
         let policy = CorsPolicy::new(allowed.iter().map(|origin| (*origin).to_owned()).collect());
         let headers = sent
@@ -95,16 +95,16 @@ mod tests {
     #[test]
     fn another_origin_is_told_nothing() {
         let other = [("origin", "https://app.example.com.evil.example")];
-        assert_eq!(answer(&[APP], &other, None), ["Vary: Origin"]);
-        assert_eq!(answer(&[APP], &[], None), ["Vary: Origin"]);
+        assert_eq!(answer(&[APP], &other, None), ["vary: Origin"]);
+        assert_eq!(answer(&[APP], &[], None), ["vary: Origin"]);
     }
 
     #[test]
     fn an_allowed_origin_may_read_the_answer() {
         for allowed in [APP, "*"] {
             let told = answer(&[allowed], &[("origin", APP)], None);
-            assert_eq!(told[1], format!("Access-Control-Allow-Origin: {APP}"));
-            assert!(told[2].starts_with("Access-Control-Expose-Headers: "));
+            assert_eq!(told[1], format!("access-control-allow-origin: {APP}"));
+            assert!(told[2].starts_with("access-control-expose-headers: "));
             assert!(!told.concat().contains("Credentials"));
         }
     }
@@ -113,8 +113,8 @@ mod tests {
     fn a_preflight_is_told_methods_and_headers() {
         let sent = [("origin", APP), ("access-control-request-method", "GET")];
         let told = answer(&[APP], &sent, Some("GET, HEAD, OPTIONS"));
-        assert_eq!(told[2], "Access-Control-Allow-Methods: GET, HEAD, OPTIONS");
-        assert_eq!(told[4], "Access-Control-Max-Age: 600");
+        assert_eq!(told[2], "access-control-allow-methods: GET, HEAD, OPTIONS");
+        assert_eq!(told[4], "access-control-max-age: 600");
         assert!(!told.concat().contains("Credentials"));
     }
 }
