@@ -1,5 +1,7 @@
 //! Nothing that is secret reaches a log, a metric or an error, at the most talkative level.
 
+mod commands;
+
 use serde_json::json;
 
 use crate::support::{
