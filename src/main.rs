@@ -36,6 +36,7 @@ const NO_THREADS: &str = "the threads of server.threads could not be started";
 const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
+    leave_no_core();
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
         Command::Check { config, connect } => check(&config, connect),
@@ -69,15 +70,25 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sees to it that a crash leaves no memory behind in a file: tokens and keys are in it.
+/// Sees to it that a crash leaves no memory behind: tokens and keys are in it. The limit is for files
+/// alone, as a program that cores are piped to gets them whatever it says. Linux can be told that the
+/// process is not for dumping, and then lets nobody but root look into it either.
 fn leave_no_core() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::debug!(%error, "core dumps are left to whoever started the process");
+    // The unit for systemd sets the limit itself, and leaves no right to.
+    let limited = setrlimit(Resource::Core, none);
+    #[cfg(target_os = "linux")]
+    let limited = {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).or(limited)
+    };
+    if let Err(error) = limited {
+        // Nothing is configured yet, the log neither.
+        let _ = writeln!(io::stderr(), "difygate: a crash may leave a core: {error}");
     }
 }
 
@@ -92,7 +103,6 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     let health = Health::new(&clock);
     let levels = telemetry::init(&config.log, &health.faults)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
-    leave_no_core();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -116,11 +116,17 @@ pub(crate) fn resident_mib(processes: &[u32]) -> f64 {
 
 /// Resident memory of a process, and the part of it that it shares with nobody, in KiB.
 fn memory(pid: u32) -> (u64, u64) {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let sum = |prefix: &str| -> u64 {
-        let lines = rollup.lines().filter(|line| line.starts_with(prefix));
+    let sum = |text: &str, prefix: &str| -> u64 {
+        let lines = text.lines().filter(|line| line.starts_with(prefix));
         let values = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         values.sum()
     };
-    (sum("Rss:"), sum("Private_"))
+    match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
+        Ok(rollup) => (sum(&rollup, "Rss:"), sum(&rollup, "Private_")),
+        // The gateway lets only root look in there. It is a single process, which shares nothing.
+        Err(_) => {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            (sum(&status, "VmRSS:"), 0)
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! Nothing that is secret reaches a log, a metric or an error, at the most talkative level.
 
+mod commands;
+mod process;
+
 use serde_json::json;
 
 use crate::support::{
@@ -10,24 +13,6 @@ use crate::support::{
 
 const SECRET: &str = "sk-leak-test-0123456789";
 const PASSWORD: &str = "pw-leak-test-0123456789";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_leaves_no_memory_behind() {
-    let gateway = Gateway::builder().start().await;
-
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();
-    let core = limits
-        .lines()
-        .find(|line| line.starts_with("Max core file size"));
-    let words: Vec<&str> = core.unwrap().split_whitespace().skip(4).collect();
-
-    assert_eq!(words[..2], ["0", "0"], "soft and hard");
-    let unit = std::fs::read_to_string("docs/install/difygate.service").unwrap();
-    assert!(
-        unit.contains("\nLimitCORE=0\n"),
-        "there the process may not set it by itself"
-    );
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_ever_printed() {

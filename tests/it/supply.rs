@@ -7,6 +7,9 @@ use serde_json::Value;
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
+/// What the second half of `docs/dependencies.md` is headed by.
+const ADVISORIES: &str = "\n## Advisories\n";
+
 /// The whole graph of `Cargo.lock`.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
@@ -24,6 +27,22 @@ fn packages(metadata: &Value) -> &Vec<Value> {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// The rows of a table that begin with a crate: its name, and what follows.
+fn rows(page: &str) -> Vec<(&str, &str)> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split_once("` | ")).collect()
+}
+
+/// Asserts that the version that a row begins with is the one of `Cargo.lock`.
+fn is_locked(metadata: &Value, name: &str, row: &str) {
+    let version = row.split(" | ").next().unwrap();
+    let locked = packages(metadata).iter();
+    let locked = locked
+        .clone()
+        .any(|it| it["name"] == name && it["version"] == version);
+    assert!(locked, "{name} {version} is not the version of Cargo.lock");
 }
 
 /// The licences that `deny.toml` allows.
@@ -91,18 +110,42 @@ fn every_direct_dependency_has_its_row() {
     let direct: BTreeSet<&str> = direct.map(|it| text(&it["name"])).collect();
 
     let page = fs::read_to_string("docs/dependencies.md").unwrap();
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    let rows: Vec<(&str, &str)> = rows.filter_map(|row| row.split_once("` | ")).collect();
+    let (page, _) = page.split_once(ADVISORIES).unwrap();
+    let rows = rows(page);
     let named: BTreeSet<&str> = rows.iter().map(|(name, _)| *name).collect();
 
     assert_eq!(named, direct);
     assert_eq!(named.len(), rows.len(), "one row each");
     for (name, row) in rows {
-        let version = row.split(" | ").next().unwrap();
-        let locked = packages(&metadata).iter();
-        let locked = locked
-            .clone()
-            .any(|it| it["name"] == name && it["version"] == version);
-        assert!(locked, "{name} {version} is not the version of Cargo.lock");
+        is_locked(&metadata, name, row);
     }
+}
+
+#[test]
+fn what_advisories_are_about_has_the_version_that_is_named() {
+    let metadata = metadata();
+    let page = fs::read_to_string("docs/dependencies.md").unwrap();
+    let (_, advisories) = page.split_once(ADVISORIES).unwrap();
+    let rows = rows(advisories);
+
+    assert!(rows.len() > 20, "the table is there");
+    for (name, row) in rows {
+        let versions = row.split(" | ").next().unwrap();
+        for version in versions.split(", ") {
+            is_locked(&metadata, name, version);
+        }
+    }
+}
+
+#[test]
+fn nothing_that_is_banned_is_in_the_graph() {
+    let deny: toml::Table = fs::read_to_string("deny.toml").unwrap().parse().unwrap();
+    let banned = deny["bans"]["deny"].as_array().unwrap().iter();
+    let banned: Vec<&str> = banned.map(|it| it["crate"].as_str().unwrap()).collect();
+    assert!(banned.contains(&"openssl-sys"));
+
+    let metadata = metadata();
+    let names = packages(&metadata).iter().map(|it| text(&it["name"]));
+    let found: Vec<&str> = names.filter(|name| banned.contains(name)).collect();
+    assert_eq!(found, Vec::<&str>::new());
 }

@@ -132,6 +132,44 @@ async fn a_large_chunked_body_behind_a_401_never_becomes_a_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_behind_a_429_never_becomes_a_request() {
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("rate_limits.bearer", "\"1/1h\"")
+            .set("rate_limits.device_code", "\"1/1h\"")
+    })
+    .await;
+    let forwarded = request("POST", APPS).bearer(&stage.account.token);
+    let local = request("POST", "/openapi/v1/oauth/device/code");
+    stage.forwards(&forwarded).await;
+    stage.refuses(&local, 400).await;
+
+    for refused in [&forwarded, &local] {
+        // Small enough to be read to its end, and the connection goes on.
+        let small = refused.clone().body(smuggled(1_000));
+        let mut client = stage.gateway.client().await;
+        client.send(&small.to_bytes()).await;
+        assert_eq!(client.read_response().await.status, 429, "{refused:?}");
+        client.send(&request("GET", "/next").to_bytes()).await;
+        assert_eq!(client.read_response().await.status, 200, "{refused:?}");
+        let seen = stage.upstream.take_requests();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        assert_eq!(seen[0].target(), "/next");
+
+        // Too large, as a whole and in chunks.
+        let next = smuggled(8_000);
+        for large in [
+            refused.clone().body(smuggled(300_000)),
+            refused.clone().chunked(&[next.as_bytes(); 40]),
+        ] {
+            let mut client = stage.gateway.client().await;
+            let _ = client.try_send(&large.to_bytes()).await;
+            ends_silently(&stage, &mut client).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_never_comes_does_not_keep_a_401_back() {
     let stage = Stage::set().await;
     let mut client = stage.gateway.client().await;
