@@ -3,16 +3,22 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt::Debug,
     rc::Rc,
 };
 
 use serde_json::json;
 
 use crate::{
-    connection::{Connection, Reply},
-    judge::{Kind, REPORTED},
-    support::{IssuedToken, Login, RequestBuilder, hash, request},
+    bounds::REPORTED,
+    connection::Reply,
+    judge::{Kind, TOO_LATE},
+    schedule::GATEWAYS,
+    support::{
+        Grant, IssuedToken, Login, RequestBuilder, assertion, claims_of, completes, hash, request,
+    },
     tokens::{State, Token},
+    weather::Moment,
     world::World,
 };
 
@@ -21,10 +27,28 @@ const DEVICE: &str = "/openapi/v1/oauth/device";
 /// Hosts with a token that are kept to be logged in on again.
 const HOSTS: usize = 16;
 
+/// Whom an identity provider vouches for.
+const PERSON: &str = "eve@partner.example";
+
+/// The cookie of a person who has signed in by SSO.
+const GRANT: &str = "device_approval_grant";
+
+/// How somebody logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With an account, on a new host.
+    Login,
+    /// By SSO and without an account, on a new host.
+    Sso,
+    /// As it was done before, on a host that has a token already.
+    Again,
+}
+
 /// A host, with the token that it has got.
 #[derive(Debug)]
 struct Host {
     name: String,
+    by_sso: bool,
     token: Rc<Token>,
 }
 
@@ -41,6 +65,7 @@ pub(crate) struct Logins {
 #[derive(Debug)]
 struct Attempt {
     host: String,
+    by_sso: bool,
     login: Login,
     /// Redis's losses when it began.
     losses: u64,
@@ -54,32 +79,37 @@ struct Attempt {
 }
 
 impl World {
-    /// Logs in on a host, a new one or, if there is any, one that has a token already.
-    pub(crate) async fn logs_in(&self, again: bool) {
-        let known = if again {
-            self.logins.hosts.borrow_mut().pop()
-        } else {
-            None
-        };
+    /// Logs in on a host, over both gateways or over this one only.
+    pub(crate) async fn logs_in(&self, way: Way, only: Option<usize>) {
+        let calm = self.calm(only);
+        let known = (way == Way::Again)
+            .then(|| self.logins.hosts.borrow_mut().pop())
+            .flatten();
         let number = self.logins.count.get();
         self.logins.count.set(number + 1);
-        let (name, old) = match known {
-            Some(host) => (host.name, Some(host.token)),
-            None => (format!("host-{number}"), None),
+        let (host, by_sso, old) = match known {
+            Some(host) => (host.name, host.by_sso, Some(host.token)),
+            None => (format!("host-{number}"), way == Way::Sso, None),
         };
         let losses = self.record.weather.losses.get();
-        let label = format!("difyctl on {name}");
-        let body = json!({"client_id": "difyctl", "device_label": label});
+        let body = json!({"client_id": "difyctl", "device_label": format!("difyctl on {host}")});
         let code = request("POST", &format!("{DEVICE}/code")).json(&body);
-        let Some(login) = self.flows("code", &code).await.and_then(codes) else {
+        let [gateway, ..] = self.gateways(only);
+        let Some(login) = self.flows(gateway, "code", &code).await.and_then(codes) else {
             // Nothing has happened to the host.
             if let Some(token) = old {
-                self.logins.hosts.borrow_mut().push(Host { name, token });
+                self.logins.hosts.borrow_mut().push(Host {
+                    name: host,
+                    by_sso,
+                    token,
+                });
             }
+            self.is_no_wonder(calm, only, &"no code");
             return;
         };
         let mut attempt = Attempt {
-            host: name,
+            host,
+            by_sso,
             login,
             losses,
             won: 0,
@@ -91,33 +121,102 @@ impl World {
         if let Some(old) = &old {
             old.becomes(State::Uncertain);
         }
-        let approve = format!("{DEVICE}/approve");
-        let approve = self.browser.posts(&approve, &attempt.login.user_code);
-        let answers = tokio::join!(
-            self.flows("approve", &approve),
-            self.flows("approve", &approve)
-        );
-        for answer in [answers.0, answers.1] {
-            self.is_decided(&mut attempt, answer);
+        if let Some(approval) = self.approval(&attempt, only).await {
+            let [first, second, _] = self.gateways(only);
+            let answers = tokio::join!(
+                self.flows(first, "approve", &approval),
+                self.flows(second, "approve", &approval)
+            );
+            for answer in [answers.0, answers.1] {
+                self.is_decided(&mut attempt, answer);
+            }
         }
-        if let Some(old) = old.filter(|_| attempt.won > 0) {
-            self.record.count("tokens rotated");
-            self.is_revoked(&old, REPORTED);
+        match old {
+            Some(old) if attempt.won > 0 => {
+                self.record.count("tokens rotated");
+                self.is_revoked(&old, REPORTED);
+            }
+            Some(old) => self.is_unsettled(old),
+            None => {}
         }
         let poll = attempt.login.poll();
+        let [first, second, third] = self.gateways(only);
         let answers = tokio::join!(
-            self.flows("poll", &poll),
-            self.flows("poll", &poll),
-            self.flows("poll", &poll)
+            self.flows(first, "poll", &poll),
+            self.flows(second, "poll", &poll),
+            self.flows(third, "poll", &poll)
         );
         for answer in [answers.0, answers.1, answers.2] {
             self.is_polled(&mut attempt, answer.as_ref());
         }
+        if (attempt.won, attempt.grants) != (1, 1) {
+            self.is_no_wonder(calm, only, &attempt);
+        } else if calm.is_some() && calm == self.calm(only) {
+            self.record.count("logins that nothing was in the way of");
+        }
         self.logins.open.borrow_mut().push(attempt);
     }
 
-    async fn flows(&self, what: &'static str, request: &RequestBuilder) -> Option<Reply> {
-        let mut connection = Connection::to(self.front());
+    /// Returns which gateways three requests go to.
+    fn gateways(&self, only: Option<usize>) -> [usize; 3] {
+        let first = self.tokens.roll(GATEWAYS);
+        only.map_or([first, 1 - first, first], |one| [one; 3])
+    }
+
+    /// Returns how things are, if nothing has been struck that a login needs.
+    fn calm(&self, only: Option<usize>) -> Option<Vec<Moment>> {
+        let used = (0..GATEWAYS).filter(|gateway| only.is_none_or(|only| only == *gateway));
+        let around = used.map(|gateway| self.record.weather.around(gateway));
+        let moments = around.map(|one| one.is_calm().then(|| one.now()));
+        moments.collect()
+    }
+
+    /// Notes a login that has failed with nothing in its way.
+    fn is_no_wonder(&self, calm: Option<Vec<Moment>>, only: Option<usize>, what: &dyn Debug) {
+        let late = self.record.late.get();
+        if calm.is_some() && calm == self.calm(only) && late <= TOO_LATE {
+            self.record.note(format!(
+                "a login has failed though nothing was struck at {only:?}: {what:?}"
+            ));
+        }
+    }
+
+    /// Returns what is sent to approve a login; `None` where a person could not even sign in.
+    async fn approval(&self, attempt: &Attempt, only: Option<usize>) -> Option<RequestBuilder> {
+        let user_code = &attempt.login.user_code;
+        if !attempt.by_sso {
+            let path = format!("{DEVICE}/approve");
+            return Some(self.browser.posts(&path, user_code));
+        }
+        let signed_in = completes(&assertion(user_code, PERSON));
+        let [gateway, ..] = self.gateways(only);
+        let reply = self.flows(gateway, "sign-in", &signed_in).await?;
+        if let Some(cookie) = reply.cookie(GRANT).filter(|_| reply.status == 302) {
+            let csrf = claims_of(&cookie)["csrf_token"].as_str()?.to_owned();
+            let user_code = user_code.clone();
+            let grant = Grant {
+                cookie,
+                csrf,
+                user_code,
+            };
+            return Some(grant.approves());
+        }
+        if reply.status == 409 && self.is_lost(attempt) {
+            self.record.count("logins lost with Redis, and said so");
+        } else if reply.status != 503 {
+            self.record
+                .note(format!("a sign-in: {reply:?}; {attempt:?}"));
+        }
+        None
+    }
+
+    async fn flows(
+        &self,
+        gateway: usize,
+        what: &'static str,
+        request: &RequestBuilder,
+    ) -> Option<Reply> {
+        let mut connection = self.connection(gateway);
         let bytes = request.to_bytes();
         self.shoot(&mut connection, Kind::Flow, what, None, &bytes)
             .await
@@ -133,13 +232,25 @@ impl World {
             return;
         };
         let error = reply.text("error").unwrap_or_default();
-        let is_known = ["already_resolved", "approve_in_progress", "state_lost"].contains(&&*error);
+        let known: &[(u16, &str)] = if attempt.by_sso {
+            &[
+                (401, "session_already_consumed"),
+                (409, "user_code_not_pending"),
+                (409, "state_lost"),
+            ]
+        } else {
+            &[
+                (409, "already_resolved"),
+                (409, "approve_in_progress"),
+                (409, "state_lost"),
+            ]
+        };
         match reply.status {
             200 => {
                 attempt.won += 1;
                 self.record.count("approvals");
             }
-            409 if is_known => {}
+            status if known.contains(&(status, &*error)) => {}
             404 if self.is_lost(attempt) => {
                 self.record.count("logins lost with Redis, and said so")
             }
@@ -188,6 +299,12 @@ impl World {
                 .note(format!("a grant without a token: {reply:?}"));
             return;
         };
+        let prefix = if attempt.by_sso { "dfoe_" } else { "dfoa_" };
+        if !token.starts_with(prefix) {
+            self.record.note(format!(
+                "a token of another kind than {prefix}: {attempt:?}"
+            ));
+        }
         // What an unsure approval has written may be replaced yet.
         let is_sure = attempt.won == 1 && !attempt.unsure_approval;
         let state = if is_sure {
@@ -215,7 +332,10 @@ impl World {
                 self.record.note(format!("approved twice: {attempt:?}"));
             }
             attempt.login.wait(self.redis.space()).await;
-            let late = self.flows("last poll", &attempt.login.poll()).await;
+            let [gateway, ..] = self.gateways(None);
+            let late = self
+                .flows(gateway, "last poll", &attempt.login.poll())
+                .await;
             self.is_polled(&mut attempt, late.as_ref());
             let error = late.as_ref().and_then(|reply| reply.text("error"));
             let is_explained = match error.as_deref() {
@@ -241,21 +361,25 @@ impl World {
                 continue;
             };
             if token.state() != State::Live {
+                self.is_unsettled(token);
                 continue;
             }
             if rows.first().map(|row| row.get(0)) != Some(token.hash.clone()) {
                 self.record
                     .note(format!("a grant that is no row: {attempt:?}"));
             }
-            let name = attempt.host;
-            self.logins.hosts.borrow_mut().push(Host { name, token });
+            self.logins.hosts.borrow_mut().push(Host {
+                name: attempt.host,
+                by_sso: attempt.by_sso,
+                token,
+            });
         }
         self.hosts_are_logged_in().await;
     }
 
     /// Tries every token that a login has got and nobody has replaced.
     async fn hosts_are_logged_in(&self) {
-        let mut connection = Connection::to(self.front());
+        let mut connections = [0, 1].map(|gateway| self.connection(gateway));
         let tokens: Vec<_> = {
             let mut hosts = self.logins.hosts.borrow_mut();
             let surplus = hosts.len().saturating_sub(HOSTS);
@@ -263,18 +387,16 @@ impl World {
             hosts.iter().map(|host| Rc::clone(&host.token)).collect()
         };
         for token in tokens {
-            let reply = self
-                .shoot(
-                    &mut connection,
-                    Kind::Account,
-                    "granted",
-                    Some(&token),
-                    &token.account,
-                )
-                .await;
-            if reply.is_some_and(|reply| ![200, 503].contains(&reply.status)) {
-                self.record
-                    .note(format!("a granted token does not work: {}", token.hash));
+            for connection in &mut connections {
+                let what = "granted";
+                let request = &token.account;
+                let reply = self
+                    .shoot(connection, Kind::Account, what, Some(&token), request)
+                    .await;
+                if reply.is_some_and(|reply| ![200, 503].contains(&reply.status)) {
+                    self.record
+                        .note(format!("a granted token does not work: {}", token.hash));
+                }
             }
         }
     }
