@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Keep-alive clients.
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 6;
 
 /// A client's pause between an answer and the next request; the machine is not to be saturated.
 const PAUSE: Duration = Duration::from_millis(25);

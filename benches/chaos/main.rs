@@ -38,6 +38,7 @@ mod revoke;
 mod run;
 mod schedule;
 mod soak;
+mod steps;
 #[path = "../outages/tokens.rs"]
 mod tokens;
 #[path = "../changes/upstream.rs"]

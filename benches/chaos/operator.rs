@@ -53,11 +53,14 @@ impl Operator {
         }
     }
 
-    /// Kills the gateway, and starts another at its address when it has been away for a while.
-    pub(crate) async fn kill(&mut self, away: Duration) {
+    /// Kills the gateway.
+    pub(crate) async fn kill(&mut self) {
         self.current.signal("KILL");
         self.current.wait_exit(PATIENCE).await;
-        sleep(away).await;
+    }
+
+    /// Starts a gateway where one has been killed.
+    pub(crate) async fn starts_again(&mut self) {
         self.current = self.next().start().await;
     }
 

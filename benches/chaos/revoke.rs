@@ -33,7 +33,13 @@ impl World {
         Some(token)
     }
 
-    async fn tries(&self, gateway: usize, what: &'static str, token: &Rc<Token>) -> Option<u16> {
+    /// Shows a token to a gateway; returns the answer's status.
+    pub(crate) async fn tries(
+        &self,
+        gateway: usize,
+        what: &'static str,
+        token: &Rc<Token>,
+    ) -> Option<u16> {
         let mut connection = self.connection(gateway);
         let request = &token.apps;
         let reply = self

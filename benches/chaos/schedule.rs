@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use crate::{
+    steps::{STEPS, Step},
+    support::Side,
+};
+
 /// How long strikes begin, in milliseconds.
 const SEASON: u64 = 1_500;
 
@@ -118,6 +123,8 @@ pub(crate) enum Strike {
     Upgrade(usize),
     /// SIGKILL, and a new start at the same address; meanwhile somebody logs in at the other one.
     Kill(usize),
+    /// SIGKILL in the middle of something that the gateway does, and a new start.
+    KillAt(usize, Step, Side),
     /// Revokes a token as Dify does.
     RevokeAtDify,
     /// Has an owner revoke a token at a gateway.
@@ -145,6 +152,7 @@ impl Strike {
             Self::Reload(_) => "reload",
             Self::Upgrade(_) => "upgrade",
             Self::Kill(_) => "kill",
+            Self::KillAt(..) => "kill at a step",
             Self::RevokeAtDify => "revoke at Dify",
             Self::RevokeAtGateway(_) => "revoke at a gateway",
             Self::Login => "login",
@@ -160,21 +168,26 @@ impl Strike {
         };
         let gateway = dice.below(GATEWAYS as u64) as usize;
         match dice.below(100) {
-            0..11 => Self::Cut(link),
-            11..16 => Self::Refuse(link),
-            16..27 => Self::Freeze(link),
-            27..36 => Self::Slow(link, 1 + dice.below(80)),
-            36..40 => Self::RestartRedis,
-            40..44 => Self::FreezeRedis,
-            44..47 => Self::RestartPostgres,
-            47..51 => Self::FreezePostgres,
-            51..54 => Self::Reload(gateway),
-            54..57 => Self::Upgrade(gateway),
-            57..62 => Self::Kill(gateway),
-            62..70 => Self::RevokeAtDify,
-            70..78 => Self::RevokeAtGateway(gateway),
-            78..86 => Self::Login,
-            86..92 => Self::SignIn,
+            0..10 => Self::Cut(link),
+            10..14 => Self::Refuse(link),
+            14..24 => Self::Freeze(link),
+            24..32 => Self::Slow(link, 1 + dice.below(80)),
+            32..36 => Self::RestartRedis,
+            36..40 => Self::FreezeRedis,
+            40..43 => Self::RestartPostgres,
+            43..47 => Self::FreezePostgres,
+            47..50 => Self::Reload(gateway),
+            50..53 => Self::Upgrade(gateway),
+            53..57 => Self::Kill(gateway),
+            57..64 => {
+                let step = STEPS[dice.below(STEPS.len() as u64) as usize];
+                let side = [Side::Before, Side::After][dice.below(2) as usize];
+                Self::KillAt(gateway, step, side)
+            }
+            64..71 => Self::RevokeAtDify,
+            71..79 => Self::RevokeAtGateway(gateway),
+            79..87 => Self::Login,
+            87..92 => Self::SignIn,
             _ => Self::Rotation,
         }
     }
@@ -247,6 +260,11 @@ impl fmt::Display for Schedule {
                 Strike::Kill(gateway) => {
                     let name = At::One(*gateway).name();
                     writeln!(f, " {name} gateway for {length} ms")?;
+                }
+                Strike::KillAt(gateway, step, side) => {
+                    let name = At::One(*gateway).name();
+                    let step = step.name;
+                    writeln!(f, ": {name} gateway, {side:?} {step}, for {length} ms")?;
                 }
                 Strike::Reload(gateway)
                 | Strike::Upgrade(gateway)

@@ -92,6 +92,11 @@ impl Weather {
 
     /// Returns what a strike troubles.
     pub(crate) fn troubled_by(&self, strike: Strike) -> Vec<&Trouble> {
+        if let Strike::KillAt(gateway, ..) = strike {
+            // A store stands still until the gateway is dead.
+            let around = self.around(gateway);
+            return vec![&around.clients, &around.redis, &around.postgres];
+        }
         let (pair, at) = match strike {
             Strike::Cut(link)
             | Strike::Refuse(link)
@@ -101,7 +106,8 @@ impl Weather {
             Strike::RestartPostgres | Strike::FreezePostgres => (Pair::GatewayPostgres, At::Both),
             // All that its clients may see of it is connections that end.
             Strike::Kill(gateway) => (Pair::ClientGateway, At::One(gateway)),
-            Strike::Reload(_)
+            Strike::KillAt(..)
+            | Strike::Reload(_)
             | Strike::Upgrade(_)
             | Strike::RevokeAtDify
             | Strike::RevokeAtGateway(_)

@@ -190,8 +190,11 @@ impl World {
             }
             Strike::Kill(gateway) => {
                 let mut operator = self.replicas[gateway].operator.lock().await;
-                operator.kill(length).await;
+                operator.kill().await;
+                sleep(length).await;
+                operator.starts_again().await;
             }
+            Strike::KillAt(gateway, step, side) => self.kills_at(gateway, step, side, length).await,
             Strike::RevokeAtDify => self.revokes_at_dify().await,
             Strike::RevokeAtGateway(gateway) => self.revokes_at(gateway).await,
             Strike::Login => self.logs_in(Way::Login, None).await,
