@@ -141,10 +141,15 @@ impl World {
         let begun = Instant::now();
         let mut connections = [0, 1].map(|gateway| self.connection(gateway));
         let [first, second] = &mut connections;
-        while tokio::join!(self.is_well(first), self.is_well(second)) != (true, true) {
+        loop {
+            let (first, second) = tokio::join!(self.is_well(first), self.is_well(second));
+            let Err(why) = first.and(second) else {
+                break;
+            };
             if begun.elapsed() > RECOVERY + SLACK + self.record.late.get() {
                 let after = begun.elapsed();
-                self.record.note(format!("not well again after {after:?}"));
+                self.record
+                    .note(format!("not well again after {after:?}: {why}"));
                 return;
             }
             sleep(PAUSE).await;
@@ -153,22 +158,27 @@ impl World {
         self.record.weather.clears();
     }
 
-    async fn is_well(&self, connection: &mut Connection) -> bool {
+    async fn is_well(&self, connection: &mut Connection) -> Result<(), String> {
         for token in self.tokens.sample() {
             for (kind, request) in [
                 (Kind::Checked, &token.apps),
                 (Kind::Account, &token.account),
             ] {
+                let begun = Instant::now();
                 let reply = self
                     .shoot(connection, kind, "probe", Some(&token), request)
                     .await;
                 let is_live = token.state() == State::Live;
-                if is_live && reply.is_none_or(|reply| reply.status != 200) {
-                    return false;
+                if is_live && reply.as_ref().is_none_or(|reply| reply.status != 200) {
+                    let gateway = connection.gateway;
+                    let took = begun.elapsed();
+                    return Err(format!(
+                        "{kind:?} at gateway {gateway}: {reply:?} after {took:?}"
+                    ));
                 }
             }
         }
-        true
+        Ok(())
     }
 }
 

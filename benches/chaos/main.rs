@@ -17,6 +17,7 @@
     reason = "a bench prints, looks at the clock, and breaks off when its own tools fail"
 )]
 
+mod attempt;
 #[path = "../outages/bounds.rs"]
 mod bounds;
 mod connection;

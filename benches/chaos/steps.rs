@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::{
-    login::Way,
-    schedule::Pair,
-    support::{Relay, Side},
-    world::World,
-};
+use crate::{login::Way, schedule::Pair, support::Side, world::World};
 
 /// How long a step is waited for: others may be in the way of it, and then the gateway dies anyhow.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -26,7 +21,7 @@ enum Errand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    pair: Pair,
+    pub(crate) pair: Pair,
     /// What the command holds.
     needle: &'static str,
     errand: Errand,
@@ -103,7 +98,7 @@ impl World {
                 self.record.count("killed at the step that was meant");
             }
             operator.kill().await;
-            Relay::restore(relay);
+            relay.restore();
             sleep(away).await;
             operator.starts_again().await;
         };

@@ -92,10 +92,10 @@ impl Weather {
 
     /// Returns what a strike troubles.
     pub(crate) fn troubled_by(&self, strike: Strike) -> Vec<&Trouble> {
-        if let Strike::KillAt(gateway, ..) = strike {
+        if let Strike::KillAt(gateway, step, _) = strike {
             // A store stands still until the gateway is dead.
             let around = self.around(gateway);
-            return vec![&around.clients, &around.redis, &around.postgres];
+            return vec![&around.clients, around.of(step.pair)];
         }
         let (pair, at) = match strike {
             Strike::Cut(link)

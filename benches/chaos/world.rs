@@ -15,10 +15,11 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    attempt::Logins,
     connection::Connection,
     dify::{Addresses, Dify},
     judge::Record,
-    login::{Logins, Way},
+    login::Way,
     replica::{Behind, Replica},
     schedule::{Event, Link, Strike},
     support::{Browser, DedicatedPostgres, DedicatedRedis, Relay, Upstream, enterprise},
