@@ -56,6 +56,7 @@ pub(crate) struct Shot {
     token: Option<Rc<Token>>,
     state: Option<State>,
     sent: Instant,
+    lost: Duration,
     gateway: usize,
     moment: Moment,
 }
@@ -71,6 +72,8 @@ pub(crate) struct Record {
     pub(crate) longest_recovery: Cell<Duration>,
     /// What the machine has been late by, as this process has noticed it.
     pub(crate) late: Cell<Duration>,
+    /// All of that added up.
+    pub(crate) lost: Cell<Duration>,
     pub(crate) evidence: RefCell<Vec<String>>,
 }
 
@@ -88,6 +91,7 @@ impl Record {
             token: token.cloned(),
             state: token.map(|token| token.state()),
             sent: Instant::now(),
+            lost: self.lost.get(),
             gateway,
             moment: self.weather.around(gateway).now(),
         }
@@ -119,7 +123,8 @@ impl Record {
             Kind::Stream => LIMIT + UPSTREAM,
             _ => LIMIT,
         };
-        if took > limit + SLACK + self.late.get() {
+        let lost = self.lost.get() - shot.lost;
+        if took > limit + SLACK + self.late.get().max(lost) {
             self.violation(shot, &format!("{answer:?} only after {took:?}"));
         }
         let reply = match answer {

@@ -36,6 +36,7 @@ pub(crate) async fn watches(world: Rc<World>) {
         let there = Duration::from_micros(relays.swap(0, Ordering::Relaxed));
         let servers = longest_wait(&world.pids(), &mut waits);
         let late = here.max(there).max(servers);
+        world.record.lost.set(world.record.lost.get() + late);
         let before = world.record.late.get() * 97 / 100;
         world.record.late.set(late.max(before));
     }
