@@ -150,6 +150,7 @@ impl World {
             let tried = Instant::now();
             let (first, second) = tokio::join!(self.is_well(first), self.is_well(second));
             let Err(why) = first.and(second) else {
+                counted += tried.elapsed();
                 break;
             };
             if self.record.late.get() <= TOO_LATE {
@@ -163,7 +164,7 @@ impl World {
             }
             sleep(PAUSE).await;
         }
-        raise(&self.record.longest_recovery, begun.elapsed());
+        raise(&self.record.longest_recovery, counted);
         self.record.weather.clears();
     }
 
