@@ -16,6 +16,8 @@ const HANGING: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// The head as it came.
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -24,6 +26,16 @@ impl Reply {
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         Some(body.get(name)?.as_str()?.to_owned())
+    }
+
+    /// Returns a cookie that is set.
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        let mut cookies = self.head.split("\r\n").filter_map(|line| {
+            let (header, value) = line.split_once(": ")?;
+            let (key, value) = value.split_once(';')?.0.split_once('=')?;
+            (header.eq_ignore_ascii_case("set-cookie") && key == name).then(|| value.to_owned())
+        });
+        cookies.next()
     }
 }
 
@@ -40,13 +52,15 @@ pub(crate) enum Answer {
 /// A client's connection, opened when it is needed.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    pub(crate) gateway: usize,
     address: SocketAddr,
     stream: Option<TcpStream>,
 }
 
 impl Connection {
-    pub(crate) fn to(address: SocketAddr) -> Self {
+    pub(crate) fn to(gateway: usize, address: SocketAddr) -> Self {
         Self {
+            gateway,
             address,
             stream: None,
         }
@@ -94,7 +108,8 @@ impl Connection {
             let Some(end) = position(received, b"\r\n\r\n") else {
                 continue;
             };
-            let head = String::from_utf8_lossy(&received[..end]).to_ascii_lowercase();
+            let whole = String::from_utf8_lossy(&received[..end]);
+            let head = whole.to_ascii_lowercase();
             let body = &received[end + 4..];
             let header = |name: &str| {
                 let pairs = head.split("\r\n").filter_map(|line| line.split_once(": "));
@@ -117,6 +132,7 @@ impl Connection {
             let status = status.ok_or_else(|| io::Error::other("an answer without a status"))?;
             let reply = Reply {
                 status,
+                head: whole.into_owned(),
                 body: body.to_vec(),
             };
             if header("connection") != Some("close") {

@@ -8,28 +8,22 @@ use std::{
 };
 
 use crate::{
-    bounds::{self, SLACK},
+    bounds::{ANSWER, SLACK},
     connection::{Answer, Reply},
     schedule::LONGEST,
     tokens::{State, Token},
-    weather::{Trouble, Weather},
+    weather::{Moment, Surroundings, Weather},
 };
 
 /// `upstream.connect_timeout` and `upstream.read_timeout` of the gateways here.
 pub(crate) const UPSTREAM: Duration = Duration::from_secs(3);
 
-/// `redis.timeout` is 300 ms here instead of 100: several gateways, stores and generators share the
-/// machine, and what is looked for is not how fast Redis is on it.
-const PATIENT: Duration = Duration::from_millis(200);
+/// `redis.timeout`, in milliseconds, as in `config.toml.example`.
+pub(crate) const REDIS_TIMEOUT: u64 = 100;
 
-/// Longest time for an answer, the upstream's own time apart.
-const ANSWER: Duration = bounds::ANSWER.saturating_add(PATIENT);
-
-/// Longest acceptance after a revocation: a proof fails after 300 ms here, and not after 250.
-pub(crate) const REPORTED: Duration = bounds::REPORTED.saturating_add(Duration::from_millis(50));
-
-/// When the machine is too late for its 503s to say anything: a third of `redis.timeout`.
-const TOO_LATE: Duration = Duration::from_millis(100);
+/// When the machine is too late for its 503s to say anything: a third of `redis.timeout`, as what
+/// is asked of Redis passes a relay on its way there and on its way back.
+pub(crate) const TOO_LATE: Duration = Duration::from_millis(REDIS_TIMEOUT / 3);
 
 /// Longest time for any answer: a check, the upstream, what a strike on the client's own
 /// connection holds back on its way there and on its way back.
@@ -48,6 +42,8 @@ pub(crate) enum Kind {
     Unchecked,
     /// A token is checked, a limit counted in Redis, and the gateway answers itself.
     Account,
+    /// A token is checked that the surface does not take.
+    Misplaced,
     /// A step of a login.
     Flow,
 }
@@ -60,7 +56,9 @@ pub(crate) struct Shot {
     token: Option<Rc<Token>>,
     state: Option<State>,
     sent: Instant,
-    troubles: [(u64, bool); 4],
+    lost: Duration,
+    gateway: usize,
+    moment: Moment,
 }
 
 /// What has been seen in one world.
@@ -74,18 +72,28 @@ pub(crate) struct Record {
     pub(crate) longest_recovery: Cell<Duration>,
     /// What the machine has been late by, as this process has noticed it.
     pub(crate) late: Cell<Duration>,
+    /// All of that added up.
+    pub(crate) lost: Cell<Duration>,
     pub(crate) evidence: RefCell<Vec<String>>,
 }
 
 impl Record {
-    pub(crate) fn shot(&self, kind: Kind, what: &'static str, token: Option<&Rc<Token>>) -> Shot {
+    pub(crate) fn shot(
+        &self,
+        gateway: usize,
+        kind: Kind,
+        what: &'static str,
+        token: Option<&Rc<Token>>,
+    ) -> Shot {
         Shot {
             kind,
             what,
             token: token.cloned(),
             state: token.map(|token| token.state()),
             sent: Instant::now(),
-            troubles: self.troubles().map(Trouble::now),
+            lost: self.lost.get(),
+            gateway,
+            moment: self.weather.around(gateway).now(),
         }
     }
 
@@ -103,19 +111,20 @@ impl Record {
     pub(crate) fn judge(&self, shot: &Shot, answer: Answer) -> Option<Reply> {
         let took = shot.sent.elapsed();
         self.requests.set(self.requests.get() + 1);
-        let touched = self.troubles();
-        let [clients, upstream, ..] =
-            std::array::from_fn::<_, 4, _>(|at| touched[at].touches(shot.troubles[at]));
+        let around = self.weather.around(shot.gateway);
+        let clients = around.clients.touches(shot.moment[0]);
+        let upstream = around.upstream.touches(shot.moment[1]);
         // The gateway's own part alone can be seen where nothing else was held up.
         let limit = match shot.kind {
-            Kind::Checked if !clients && !upstream => {
+            Kind::Checked | Kind::Misplaced if !clients && !upstream => {
                 raise(&self.longest_answer, took);
                 ANSWER
             }
             Kind::Stream => LIMIT + UPSTREAM,
             _ => LIMIT,
         };
-        if took > limit + SLACK + self.late.get() {
+        let lost = self.lost.get() - shot.lost;
+        if took > limit + SLACK + self.late.get().max(lost) {
             self.violation(shot, &format!("{answer:?} only after {took:?}"));
         }
         let reply = match answer {
@@ -143,24 +152,29 @@ impl Record {
     }
 
     fn status(&self, shot: &Shot, status: u16, upstream: bool) {
-        let Weather {
+        let Surroundings {
             redis, postgres, ..
-        } = &self.weather;
+        } = self.weather.around(shot.gateway);
         match (shot.kind, shot.state, status) {
             (Kind::Checked | Kind::Stream | Kind::Unchecked, _, 502 | 504) if upstream => {
                 self.count("502 or 504 while the upstream was struck");
             }
-            (Kind::Checked | Kind::Stream, Some(_), 503) if postgres.is_recent() => {
+            (Kind::Checked | Kind::Stream | Kind::Misplaced, Some(_), 503)
+                if postgres.is_recent() =>
+            {
                 self.count("503 to a check after Postgres was struck");
             }
             (Kind::Account | Kind::Flow, _, 503) if redis.is_recent() || postgres.is_recent() => {
                 self.count("503 of a local endpoint after a store was struck");
             }
-            (Kind::Checked | Kind::Stream | Kind::Account | Kind::Flow, _, 503)
-                if self.late.get() > TOO_LATE =>
-            {
+            (Kind::Unchecked, ..) if status == 503 => self.violation(shot, "status 503"),
+            (_, _, 503) if self.late.get() > TOO_LATE => {
                 self.count("503 on a machine that was late");
             }
+            (Kind::Misplaced, _, 200) => {
+                self.violation(shot, "a token was accepted where none of its kind is");
+            }
+            (Kind::Misplaced, Some(State::Live), 403) => {}
             (_, Some(State::Live), 401) => {
                 // Unless somebody has begun to revoke it since.
                 let is_live = |token: &Rc<Token>| token.state() == State::Live;
@@ -173,7 +187,7 @@ impl Record {
             | (_, Some(State::Uncertain), 200 | 401)
             | (_, Some(State::Unknown | State::Revoked { .. }), 401)
             // Whoever sent it looks at what it says.
-            | (Kind::Flow, None, 200 | 400 | 404 | 409) => {}
+            | (Kind::Flow, None, 200 | 302 | 400 | 401 | 404 | 409) => {}
             (_, Some(State::Unknown), 200) => {
                 self.violation(shot, "a token that nobody has issued was accepted");
             }
@@ -197,33 +211,25 @@ impl Record {
             .as_ref()
             .map_or("none", |token| &token.hash[..12]);
         let names = ["clients", "upstream", "redis", "postgres"];
-        let troubles = self.troubles();
-        let recent = names
-            .iter()
-            .zip(troubles)
-            .filter(|(_, one)| one.is_recent());
-        let recent: Vec<_> = recent.map(|(name, _)| *name).collect();
+        let recent = |gateway| {
+            let all = self.weather.around(gateway).all();
+            let all = names.iter().zip(all);
+            let recent = all.filter(|(_, one)| one.is_recent());
+            let recent: Vec<_> = recent.map(|(name, _)| *name).collect();
+            recent.join(", ")
+        };
         self.note(format!(
-            "{}: {what}; {:?}, token {hash}, {:?}; sent {:?} before; machine late by {:?}; struck \
-             since all was well: {}",
+            "{} at gateway {}: {what}; {:?}, token {hash}, {:?}; sent {:?} before; machine late by \
+             {:?}; struck since all was well: [{}] there, [{}] at the other",
             shot.what,
+            shot.gateway,
             shot.kind,
             shot.state,
             shot.sent.elapsed(),
             self.late.get(),
-            recent.join(", ")
+            recent(shot.gateway),
+            recent(1 - shot.gateway)
         ));
-    }
-
-    fn troubles(&self) -> [&Trouble; 4] {
-        let Weather {
-            clients,
-            upstream,
-            redis,
-            postgres,
-            ..
-        } = &self.weather;
-        [clients, upstream, redis, postgres]
     }
 }
 

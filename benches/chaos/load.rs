@@ -1,4 +1,4 @@
-//! Clients of a world's gateway, all the time, and whoever revokes tokens.
+//! Clients of a world's gateways, all the time.
 
 use std::{
     rc::Rc,
@@ -6,45 +6,51 @@ use std::{
 };
 
 use tokio::{task::JoinSet, time::sleep};
+use uuid::Uuid;
 
 use crate::{
     bounds::{RECOVERY, SLACK},
     connection::{Connection, Reply, request},
-    dify::Deletion,
-    judge::{Kind, REPORTED, raise},
+    judge::{Kind, TOO_LATE, raise},
+    lateness,
+    schedule::GATEWAYS,
     tokens::{State, Token},
     upstream,
     world::World,
 };
 
 /// Keep-alive clients.
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 6;
 
 /// A client's pause between an answer and the next request; the machine is not to be saturated.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// Longest wait for all to be well, however late the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Unused tokens that are kept in store.
 const UNUSED: usize = 64;
 
-/// `token_cache.positive_ttl`: what Dify could not delete ends by itself.
-const ENTRY: Duration = Duration::from_secs(60);
-
-/// How often Dify tries to delete an entry.
-const ATTEMPTS: usize = 3;
+/// The gateways' surfaces for either kind of token.
+const SURFACES: [&str; 2] = ["/openapi/v1/apps", "/openapi/v1/permitted-external-apps"];
 
 impl World {
     /// Starts the clients, and waits until there are tokens for them.
     pub(crate) async fn opens(self: &Rc<Self>) -> JoinSet<()> {
         let mut all = JoinSet::new();
-        all.spawn_local(Rc::clone(self).issues());
+        for owner in [Some(self.account), None] {
+            all.spawn_local(Rc::clone(self).issues(owner));
+        }
         while self.tokens.cold_count() < UNUSED / 2 {
             sleep(PAUSE).await;
         }
         for _ in 0..CLIENTS {
             all.spawn_local(Rc::clone(self).uses());
         }
-        all.spawn_local(Rc::clone(self).streams());
-        all.spawn_local(Rc::clone(self).is_late());
+        for gateway in 0..GATEWAYS {
+            all.spawn_local(Rc::clone(self).streams(gateway));
+        }
+        all.spawn_local(lateness::watches(Rc::clone(self)));
         all
     }
 
@@ -57,27 +63,25 @@ impl World {
         token: Option<&Rc<Token>>,
         request: &[u8],
     ) -> Option<Reply> {
-        let shot = self.record.shot(kind, what, token);
+        let shot = self.record.shot(connection.gateway, kind, what, token);
         let answer = connection.exchange(request).await;
         self.record.judge(&shot, answer)
     }
 
-    async fn issues(self: Rc<Self>) {
-        let mut dify = self.dify();
+    async fn issues(self: Rc<Self>, owner: Option<Uuid>) {
+        let mut dify = self.dify(owner);
         while !self.over.get() {
             if self.tokens.cold_count() < UNUSED
                 && let Some(token) = dify.issues().await
             {
                 self.tokens.add(token);
             }
-            if self.tokens.cold_count() >= UNUSED / 2 {
-                sleep(PAUSE).await;
-            }
+            sleep(PAUSE / 5).await;
         }
     }
 
     async fn uses(self: Rc<Self>) {
-        let mut connection = Connection::to(self.front());
+        let mut connections = [0, 1].map(|gateway| self.connection(gateway));
         let unchecked = request("GET", "/v1/info", "app-x");
         while !self.over.get() {
             let tokens = &self.tokens;
@@ -87,25 +91,28 @@ impl World {
                 60..68 => (Kind::Checked, "cold", tokens.cold()),
                 68..84 => (Kind::Checked, "revoked", tokens.revoked()),
                 84..89 => (Kind::Checked, "unknown", Some(Token::unknown())),
-                89..95 => (Kind::Account, "account", tokens.hot()),
+                89..93 => (Kind::Account, "account", tokens.hot()),
+                93..96 => (Kind::Misplaced, "misplaced", tokens.hot()),
                 _ => (Kind::Unchecked, "unchecked", None),
             };
             let request = match (&token, kind) {
-                (Some(token), Kind::Account) => &token.account,
-                (Some(token), _) => &token.apps,
-                (None, Kind::Unchecked) => &unchecked,
+                (Some(token), Kind::Account) => token.account.clone(),
+                (Some(token), Kind::Misplaced) => misplaced(token),
+                (Some(token), _) => token.apps.clone(),
+                (None, Kind::Unchecked) => unchecked.clone(),
                 // None of this kind at the moment.
                 (None, _) => continue,
             };
-            self.shoot(&mut connection, kind, what, token.as_ref(), request)
+            let connection = &mut connections[tokens.roll(GATEWAYS)];
+            self.shoot(connection, kind, what, token.as_ref(), &request)
                 .await;
             sleep(PAUSE).await;
         }
     }
 
-    async fn streams(self: Rc<Self>) {
+    async fn streams(self: Rc<Self>, gateway: usize) {
         // One token of its own, which nobody revokes.
-        let mut dify = self.dify();
+        let mut dify = self.dify(Some(self.account));
         let token = loop {
             if let Some(token) = dify.issues().await {
                 break token;
@@ -115,7 +122,7 @@ impl World {
         let text = String::from_utf8(token.apps.clone()).unwrap();
         let request = text.replacen("GET /openapi/v1/apps ", &path, 1);
         while !self.over.get() {
-            let mut connection = Connection::to(self.front());
+            let mut connection = self.connection(gateway);
             let bytes = request.as_bytes();
             let reply = self
                 .shoot(&mut connection, Kind::Stream, "stream", Some(&token), bytes)
@@ -132,129 +139,68 @@ impl World {
         }
     }
 
-    /// Notices when this process is not run when it should be.
-    async fn is_late(self: Rc<Self>) {
-        while !self.over.get() {
-            let begun = Instant::now();
-            sleep(PAUSE).await;
-            let late = begun.elapsed().saturating_sub(2 * PAUSE);
-            // Half of it is forgotten every half a second or so.
-            let before = self.record.late.get() * 97 / 100;
-            self.record.late.set(late.max(before));
-        }
-    }
-
-    /// Takes a token to be revoked, and uses it once more: what is in no cache cannot stay there.
-    async fn takes(&self) -> Option<Rc<Token>> {
-        let token = self.tokens.take_for_revocation()?;
-        let mut connection = Connection::to(self.front());
-        let what = "before a revocation";
-        let request = &token.apps;
-        self.shoot(&mut connection, Kind::Checked, what, Some(&token), request)
-            .await;
-        Some(token)
-    }
-
-    /// Has Dify revoke a token: the row, and then the entry in Redis.
-    pub(crate) async fn revokes_at_dify(&self) {
-        let Some(token) = self.takes().await else {
-            return;
-        };
-        let mut dify = self.dify();
-        if !dify.revokes(&token).await {
-            return;
-        }
-        let mut bound = ENTRY;
-        for _ in 0..ATTEMPTS {
-            if dify.deletes(&token).await == Deletion::Done {
-                bound = REPORTED;
-                break;
-            }
-        }
-        if bound == ENTRY {
-            self.record.count("revocations not deleted");
-        }
-        self.is_revoked(&token, bound);
-    }
-
-    /// Has the owner revoke a token at the gateway.
-    pub(crate) async fn revokes_at_gateway(&self) {
-        let Some(token) = self.takes().await else {
-            return;
-        };
-        let mut connection = Connection::to(self.front());
-        let what = "revocation";
-        let request = &token.revocation;
-        let reply = self
-            .shoot(&mut connection, Kind::Account, what, Some(&token), request)
-            .await;
-        if reply.is_some_and(|reply| reply.status == 200) {
-            self.is_revoked(&token, REPORTED);
-        }
-    }
-
-    /// Keeps a token whose revocation has been acknowledged, to be tried again and again.
-    pub(crate) fn is_revoked(&self, token: &Rc<Token>, bound: Duration) {
-        self.record.count("revocations acknowledged");
-        let at = Instant::now();
-        token.becomes(State::Revoked { at, bound });
-        self.revoked_now.borrow_mut().push(Rc::clone(token));
-        self.tokens.keep_revoked(Rc::clone(token));
-    }
-
-    /// Waits until all is well: every kind of request is answered as if nothing had been.
+    /// Waits until all is well: every kind of request is answered as if nothing had been. Time in
+    /// which the machine is too late for Redis to answer in time does not count.
     pub(crate) async fn recovers(&self) {
         let begun = Instant::now();
-        let mut connection = Connection::to(self.front());
-        while !self.is_well(&mut connection).await {
-            if begun.elapsed() > RECOVERY + SLACK + self.record.late.get() {
+        let mut counted = Duration::ZERO;
+        let mut connections = [0, 1].map(|gateway| self.connection(gateway));
+        let [first, second] = &mut connections;
+        loop {
+            let tried = Instant::now();
+            let (first, second) = tokio::join!(self.is_well(first), self.is_well(second));
+            let Err(why) = first.and(second) else {
+                counted += tried.elapsed();
+                break;
+            };
+            if self.record.late.get() <= TOO_LATE {
+                counted += tried.elapsed() + PAUSE;
+            }
+            if counted > RECOVERY + SLACK || begun.elapsed() > PATIENCE {
                 let after = begun.elapsed();
-                self.record.note(format!("not well again after {after:?}"));
+                self.record
+                    .note(format!("not well again after {after:?}: {why}"));
                 return;
             }
             sleep(PAUSE).await;
         }
-        raise(&self.record.longest_recovery, begun.elapsed());
+        raise(&self.record.longest_recovery, counted);
         self.record.weather.clears();
     }
 
-    async fn is_well(&self, connection: &mut Connection) -> bool {
+    async fn is_well(&self, connection: &mut Connection) -> Result<(), String> {
         for token in self.tokens.sample() {
             for (kind, request) in [
                 (Kind::Checked, &token.apps),
                 (Kind::Account, &token.account),
             ] {
+                let begun = Instant::now();
                 let reply = self
                     .shoot(connection, kind, "probe", Some(&token), request)
                     .await;
                 let is_live = token.state() == State::Live;
-                if is_live && reply.is_none_or(|reply| reply.status != 200) {
-                    return false;
+                if is_live && reply.as_ref().is_none_or(|reply| reply.status != 200) {
+                    let gateway = connection.gateway;
+                    let took = begun.elapsed();
+                    return Err(format!(
+                        "{kind:?} at gateway {gateway}: {reply:?} after {took:?}"
+                    ));
                 }
             }
         }
-        true
+        Ok(())
     }
+}
 
-    /// Waits until every token that has been revoked must be refused, and tries each.
-    pub(crate) async fn all_are_refused(&self) {
-        let mut connection = Connection::to(self.front());
-        for token in self.revoked_now.take() {
-            let State::Revoked { at, bound } = token.state() else {
-                continue;
-            };
-            if bound == ENTRY && at.elapsed() < ENTRY {
-                continue;
-            }
-            sleep((bound + SLACK).saturating_sub(at.elapsed())).await;
-            let what = "revoked, at the end";
-            let request = &token.apps;
-            let reply = self
-                .shoot(&mut connection, Kind::Checked, what, Some(&token), request)
-                .await;
-            if reply.is_some_and(|reply| ![401, 503].contains(&reply.status)) {
-                self.record.note(format!("{what}: {}", &token.hash[..12]));
-            }
-        }
-    }
+/// Shows a token where tokens of another kind belong.
+fn misplaced(token: &Token) -> Vec<u8> {
+    let text = String::from_utf8(token.apps.clone()).unwrap();
+    let line = |surface: &str| format!("GET {surface} ");
+    let [own, other] = SURFACES.map(line);
+    let (own, other) = if text.starts_with(&own) {
+        (own, other)
+    } else {
+        (other, own)
+    };
+    text.replacen(&own, &other, 1).into_bytes()
 }

@@ -1,7 +1,8 @@
-//! Chaos: everything that a gateway is connected to is struck, at random and at the same time.
+//! Chaos: two gateways, and everything that they are connected to, are struck at random and at the
+//! same time.
 //!
 //! `cargo bench --bench chaos -- --seeds 1000` plays a thousand schedules of strikes, each made from
-//! its seed, against real gateways under load. Whenever an answer is one that the documents do not
+//! its seed, against pairs of real gateways under load. Whenever an answer is one that the documents do not
 //! allow, it prints the seed, the schedule and the evidence, and ends with an error; `-- --seed 17`
 //! plays one schedule again. `-- --test` plays twenty. `-- --soak 60` is an hour of traffic with a
 //! restart now and then, after which the gateway must hold no more than before.
@@ -16,6 +17,7 @@
     reason = "a bench prints, looks at the clock, and breaks off when its own tools fail"
 )]
 
+mod attempt;
 #[path = "../outages/bounds.rs"]
 mod bounds;
 mod connection;
@@ -27,13 +29,17 @@ mod it {
     pub(crate) mod support;
 }
 mod judge;
+mod lateness;
 mod load;
 mod login;
 mod operator;
 mod options;
+mod replica;
+mod revoke;
 mod run;
 mod schedule;
 mod soak;
+mod steps;
 #[path = "../outages/tokens.rs"]
 mod tokens;
 #[path = "../changes/upstream.rs"]

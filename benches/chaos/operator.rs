@@ -1,10 +1,16 @@
-//! Who reloads the gateway and replaces it by another process.
+//! Who reloads a gateway, replaces it by another process, and starts one where it has died.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::support::{Gateway, GatewayBuilder};
+use crate::{
+    judge::REDIS_TIMEOUT,
+    support::{ENTERPRISE_SECRET, Gateway, GatewayBuilder},
+};
+
+/// More than a run can use up.
+const UNLIMITED: &str = "\"1000000/1h\"";
 
 /// Longest wait for what an operator asks for. A process that is replaced has six seconds for
 /// what is under way (`server.shutdown_grace`), and a busy machine the rest.
@@ -17,7 +23,6 @@ const ENDING: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Operator {
     pub(crate) current: Gateway,
-    build: fn(&Parts) -> GatewayBuilder,
     parts: Parts,
     ending: Vec<Gateway>,
     reloads: usize,
@@ -26,25 +31,43 @@ pub(crate) struct Operator {
 /// What a gateway is configured with, whichever process it is.
 #[derive(Debug)]
 pub(crate) struct Parts {
+    pub(crate) listen: std::net::SocketAddr,
     pub(crate) upstream: std::net::SocketAddr,
     pub(crate) postgres: std::net::SocketAddr,
     pub(crate) database: String,
     pub(crate) redis: std::net::SocketAddr,
     pub(crate) prefix: String,
+    pub(crate) enterprise: std::net::SocketAddr,
     pub(crate) dir: tempfile::TempDir,
 }
 
 impl Operator {
     /// Starts the first gateway.
-    pub(crate) async fn start(parts: Parts, build: fn(&Parts) -> GatewayBuilder) -> Self {
-        let current = build(&parts).set("rate_limits.lookup", &lookups(0));
+    pub(crate) async fn start(parts: Parts) -> Self {
+        let current = parts.gateway().set("rate_limits.lookup", &lookups(0));
         Self {
             current: current.start().await,
-            build,
             parts,
             ending: Vec::new(),
             reloads: 0,
         }
+    }
+
+    /// Kills the gateway.
+    pub(crate) async fn kill(&mut self) {
+        self.current.signal("KILL");
+        self.current.wait_exit(PATIENCE).await;
+    }
+
+    /// Starts a gateway where one has been killed.
+    pub(crate) async fn starts_again(&mut self) {
+        self.current = self.next().start().await;
+    }
+
+    /// Describes the process that comes after this one.
+    fn next(&self) -> GatewayBuilder {
+        let limit = lookups(self.reloads);
+        self.parts.gateway().set("rate_limits.lookup", &limit)
     }
 
     /// Has the gateway read its configuration again, with another limit in it.
@@ -67,11 +90,7 @@ impl Operator {
 
     /// Replaces the gateway by another process.
     pub(crate) async fn upgrade(&mut self) -> Result<(), String> {
-        let build = self.build;
-        let mut next = build(&self.parts)
-            .set("rate_limits.lookup", &lookups(self.reloads))
-            .argument("--upgrade")
-            .launch();
+        let mut next = self.next().argument("--upgrade").launch();
         let is_ready = || next.log_text().contains("ready to take over");
         eventually("a successor", is_ready).await?;
         self.current.signal("QUIT");
@@ -104,6 +123,38 @@ impl Operator {
             "a replaced gateway ended with {status}:\n{}",
             oldest.log_text()
         ))
+    }
+}
+
+impl Parts {
+    /// As an operator would run it, but for the limits and for deadlines that have to pass here.
+    fn gateway(&self) -> GatewayBuilder {
+        let socket = self.dir.path().join("upgrade.sock");
+        Gateway::builder()
+            .set("server.listen", &format!("[\"{}\"]", self.listen))
+            .upstream(self.upstream)
+            .postgres_addr(self.postgres, &self.database)
+            .redis_addr(self.redis, &self.prefix)
+            .set("enterprise.enabled", "true")
+            .set(
+                "enterprise.api_url",
+                &format!("\"http://{}\"", self.enterprise),
+            )
+            .set("enterprise.secret_key", &format!("{ENTERPRISE_SECRET:?}"))
+            .set("dify.console_api_url", "\"https://console.example\"")
+            .set("dify.console_web_url", "\"https://console.example\"")
+            // So that the console's cookies go by their plain names.
+            .set("dify.cookie_domain", "\"console.example\"")
+            .set("log.level", "\"info\"")
+            .set("redis.timeout", &format!("\"{REDIS_TIMEOUT}ms\""))
+            .set("upstream.connect_timeout", "\"1s\"")
+            .set("upstream.read_timeout", "\"2s\"")
+            .set("server.shutdown_grace", "\"6s\"")
+            .set("server.upgrade_socket", &format!("{socket:?}"))
+            .set("rate_limits.device_code", UNLIMITED)
+            .set("rate_limits.approve", UNLIMITED)
+            .set("rate_limits.approve_external", UNLIMITED)
+            .set("rate_limits.account", UNLIMITED)
     }
 }
 

@@ -17,8 +17,8 @@ pub(crate) struct Options {
     /// Plays the schedule of this seed alone
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Worlds, each with a gateway and stores of its own, that play schedules at the same time
-    #[arg(long, default_value_t = 4)]
+    /// Worlds, each with two gateways and stores of its own, that play schedules at the same time
+    #[arg(long, default_value_t = 3)]
     lanes: usize,
     /// Prints every schedule
     #[arg(long)]

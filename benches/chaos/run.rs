@@ -65,8 +65,10 @@ async fn lane(options: Rc<Options>, total: Rc<Total>) {
     }
     world.over.set(true);
     clients.join_all().await;
-    let finished = world.operator.lock().await.finish().await;
-    finished.unwrap_or_else(|why| world.record.note(why));
+    for replica in &world.replicas {
+        let finished = replica.operator.lock().await.finish().await;
+        finished.unwrap_or_else(|why| world.record.note(why));
+    }
     let late = world.record.evidence.take();
     if !late.is_empty() {
         eprintln!("after the last seed of a world: {late:#?}");
@@ -88,6 +90,7 @@ async fn play(world: &Rc<World>, schedule: &Schedule) {
     }
     world.recovers().await;
     world.logins_are_as_answered().await;
+    world.unsettled_are_settled().await;
     world.all_are_refused().await;
 }
 
@@ -99,10 +102,12 @@ async fn report(world: &World, seed: u64, schedule: &Schedule, evidence: &[Strin
     if evidence.len() > EVIDENCE {
         eprintln!("  … and {} more", evidence.len() - EVIDENCE);
     }
-    let log = world.operator.lock().await.current.log_text();
-    let lines: Vec<_> = log.lines().collect();
-    for line in &lines[lines.len().saturating_sub(LOG)..] {
-        eprintln!("  log  {line}");
+    for (gateway, replica) in world.replicas.iter().enumerate() {
+        let log = replica.operator.lock().await.current.log_text();
+        let lines: Vec<_> = log.lines().collect();
+        for line in &lines[lines.len().saturating_sub(LOG)..] {
+            eprintln!("  log of {gateway}  {line}");
+        }
     }
     eprintln!("again: cargo bench --locked --bench chaos -- --seed {seed}");
 }

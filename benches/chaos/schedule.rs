@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use crate::{
+    steps::{STEPS, Step},
+    support::Side,
+};
+
 /// How long strikes begin, in milliseconds.
 const SEASON: u64 = 1_500;
 
@@ -54,31 +59,80 @@ impl Pair {
     }
 }
 
+/// How many gateways a world has.
+pub(crate) const GATEWAYS: usize = 2;
+
+/// Which of the gateways a strike is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    One(usize),
+    Both,
+}
+
+impl At {
+    /// Returns the gateways' numbers.
+    pub(crate) fn gateways(self) -> impl Iterator<Item = usize> {
+        (0..GATEWAYS).filter(move |number| match self {
+            Self::One(one) => one == *number,
+            Self::Both => true,
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::One(0) => "the first",
+            Self::One(_) => "the second",
+            Self::Both => "both",
+        }
+    }
+
+    fn any(dice: &mut Dice) -> Self {
+        match dice.below(8) {
+            0..3 => Self::One(0),
+            3..6 => Self::One(1),
+            _ => Self::Both,
+        }
+    }
+}
+
+/// A gateway's connections of one kind, or both gateways'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) pair: Pair,
+    pub(crate) at: At,
+}
+
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strike {
     /// Resets connections, and refuses new ones.
-    Cut(Pair),
+    Cut(Link),
     /// Refuses new connections.
-    Refuse(Pair),
+    Refuse(Link),
     /// Forwards nothing; afterwards what was held back flows on.
-    Freeze(Pair),
+    Freeze(Link),
     /// Holds every chunk back for so many milliseconds.
-    Slow(Pair, u64),
+    Slow(Link, u64),
     RestartRedis,
     FreezeRedis,
     RestartPostgres,
     FreezePostgres,
     /// SIGHUP, with a configuration that has changed.
-    Reload,
+    Reload(usize),
     /// SIGQUIT, with a successor that is ready.
-    Upgrade,
+    Upgrade(usize),
+    /// SIGKILL, and a new start at the same address; meanwhile somebody logs in at the other one.
+    Kill(usize),
+    /// SIGKILL in the middle of something that the gateway does, and a new start.
+    KillAt(usize, Step, Side),
     /// Revokes a token as Dify does.
     RevokeAtDify,
-    /// Has an owner revoke a token at the gateway.
-    RevokeAtGateway,
-    /// Logs in on a new host.
+    /// Has an owner revoke a token at a gateway.
+    RevokeAtGateway(usize),
+    /// Logs in on a new host, with an account at Dify.
     Login,
+    /// Logs in on a new host by SSO, without an account.
+    SignIn,
     /// Logs in once more on a host that has a token, which is rotated.
     Rotation,
 }
@@ -95,31 +149,45 @@ impl Strike {
             Self::FreezeRedis => "freeze Redis",
             Self::RestartPostgres => "restart Postgres",
             Self::FreezePostgres => "freeze Postgres",
-            Self::Reload => "reload",
-            Self::Upgrade => "upgrade",
+            Self::Reload(_) => "reload",
+            Self::Upgrade(_) => "upgrade",
+            Self::Kill(_) => "kill",
+            Self::KillAt(..) => "kill at a step",
             Self::RevokeAtDify => "revoke at Dify",
-            Self::RevokeAtGateway => "revoke at the gateway",
+            Self::RevokeAtGateway(_) => "revoke at a gateway",
             Self::Login => "login",
+            Self::SignIn => "sign-in by SSO",
             Self::Rotation => "rotation",
         }
     }
 
     fn any(dice: &mut Dice) -> Self {
-        let pair = Pair::ALL[dice.below(4) as usize];
+        let link = Link {
+            pair: Pair::ALL[dice.below(4) as usize],
+            at: At::any(dice),
+        };
+        let gateway = dice.below(GATEWAYS as u64) as usize;
         match dice.below(100) {
-            0..12 => Self::Cut(pair),
-            12..18 => Self::Refuse(pair),
-            18..30 => Self::Freeze(pair),
-            30..40 => Self::Slow(pair, 1 + dice.below(80)),
-            40..45 => Self::RestartRedis,
-            45..50 => Self::FreezeRedis,
-            50..53 => Self::RestartPostgres,
-            53..58 => Self::FreezePostgres,
-            58..61 => Self::Reload,
-            61..64 => Self::Upgrade,
-            64..74 => Self::RevokeAtDify,
-            74..82 => Self::RevokeAtGateway,
-            82..92 => Self::Login,
+            0..10 => Self::Cut(link),
+            10..14 => Self::Refuse(link),
+            14..24 => Self::Freeze(link),
+            24..32 => Self::Slow(link, 1 + dice.below(80)),
+            32..36 => Self::RestartRedis,
+            36..40 => Self::FreezeRedis,
+            40..43 => Self::RestartPostgres,
+            43..47 => Self::FreezePostgres,
+            47..50 => Self::Reload(gateway),
+            50..53 => Self::Upgrade(gateway),
+            53..57 => Self::Kill(gateway),
+            57..64 => {
+                let step = STEPS[dice.below(STEPS.len() as u64) as usize];
+                let side = [Side::Before, Side::After][dice.below(2) as usize];
+                Self::KillAt(gateway, step, side)
+            }
+            64..71 => Self::RevokeAtDify,
+            71..79 => Self::RevokeAtGateway(gateway),
+            79..87 => Self::Login,
+            87..92 => Self::SignIn,
             _ => Self::Rotation,
         }
     }
@@ -170,19 +238,39 @@ impl Schedule {
     }
 }
 
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.pair.name(), self.at.name())
+    }
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Event { at, length, strike } in &self.events {
             let name = strike.name();
             write!(f, "  {at:>5} ms  {name}")?;
             match strike {
-                Strike::Cut(pair) | Strike::Refuse(pair) | Strike::Freeze(pair) => {
-                    writeln!(f, " {} for {length} ms", pair.name())?;
+                Strike::Cut(link) | Strike::Refuse(link) | Strike::Freeze(link) => {
+                    writeln!(f, " {link} for {length} ms")?;
                 }
-                Strike::Slow(pair, delay) => {
-                    writeln!(f, " {} by {delay} ms for {length} ms", pair.name())?;
+                Strike::Slow(link, delay) => {
+                    writeln!(f, " {link} by {delay} ms for {length} ms")?;
                 }
                 Strike::FreezeRedis | Strike::FreezePostgres => writeln!(f, " for {length} ms")?,
+                Strike::Kill(gateway) => {
+                    let name = At::One(*gateway).name();
+                    writeln!(f, " {name} gateway for {length} ms")?;
+                }
+                Strike::KillAt(gateway, step, side) => {
+                    let name = At::One(*gateway).name();
+                    let step = step.name;
+                    writeln!(f, ": {name} gateway, {side:?} {step}, for {length} ms")?;
+                }
+                Strike::Reload(gateway)
+                | Strike::Upgrade(gateway)
+                | Strike::RevokeAtGateway(gateway) => {
+                    writeln!(f, ", {}", At::One(*gateway).name())?;
+                }
                 _ => writeln!(f)?,
             }
         }

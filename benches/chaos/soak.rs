@@ -1,4 +1,4 @@
-//! A long time of mixed traffic, with a restart of everything but the gateway now and then: what it
+//! A long time of mixed traffic, with a restart of everything but the gateways now and then: what it
 //! holds must not grow, and every error must have an explanation.
 
 use std::{fs, rc::Rc, time::Duration};
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    schedule::{Dice, Event, Pair, Strike},
+    schedule::{At, Dice, Event, Link, Pair, Strike},
     world::World,
 };
 
@@ -39,15 +39,22 @@ pub(crate) async fn run(minutes: f64) -> usize {
     let world = World::create().await;
     let clients = world.opens().await;
     world.recovers().await;
-    let pid = world.operator.lock().await.current.pid();
-    let (mut samples, mut dice) = (Vec::new(), Dice::new(1));
+    let mut pids = Vec::new();
+    for replica in &world.replicas {
+        pids.push(replica.operator.lock().await.current.pid());
+    }
+    let mut samples = vec![Vec::new(); pids.len()];
+    let (mut seconds, mut dice) = (0, Dice::new(1));
     let begun = Instant::now();
     let mut ticks = interval(SAMPLE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while begun.elapsed() < Duration::from_secs_f64(minutes * 60.0) {
         ticks.tick().await;
-        samples.push(sample(pid));
-        let strikes = strikes(samples.len(), &mut dice);
+        for (samples, pid) in samples.iter_mut().zip(&pids) {
+            samples.push(sample(*pid));
+        }
+        seconds += 1;
+        let strikes = strikes(seconds, &mut dice);
         if strikes.is_empty() {
             continue;
         }
@@ -63,6 +70,7 @@ pub(crate) async fn run(minutes: f64) -> usize {
         all.join_all().await;
         world.recovers().await;
         world.logins_are_as_answered().await;
+        world.unsettled_are_settled().await;
         world.all_are_refused().await;
     }
     world.over.set(true);
@@ -71,26 +79,34 @@ pub(crate) async fn run(minutes: f64) -> usize {
     for what in &evidence {
         eprintln!("UNEXPLAINED  {what}");
     }
-    println!("{minutes} minutes, {} samples", samples.len());
+    println!("{minutes} minutes, {seconds} samples of each gateway");
     println!("{} requests", world.record.requests.get());
     for (what, count) in &*world.record.counts.borrow() {
         println!("{count:>10}  {what}");
     }
-    evidence.len() + grown(&samples)
+    evidence.len() + samples.iter().map(|one| grown(one)).sum::<usize>()
 }
 
 /// Logins and revocations all the time, and a restart of one server after another.
 fn strikes(second: usize, dice: &mut Dice) -> Vec<Strike> {
     let mut strikes = Vec::new();
     if second.is_multiple_of(2) {
-        strikes.push([Strike::Login, Strike::Rotation][dice.below(2) as usize]);
-        strikes.push([Strike::RevokeAtDify, Strike::RevokeAtGateway][dice.below(2) as usize]);
+        let logins = [Strike::Login, Strike::SignIn, Strike::Rotation];
+        strikes.push(logins[dice.below(3) as usize]);
+        strikes.push(match dice.below(4) {
+            0 => Strike::RevokeAtGateway(0),
+            1 => Strike::RevokeAtGateway(1),
+            _ => Strike::RevokeAtDify,
+        });
     }
     if second.is_multiple_of(RESTART) {
         strikes.push(match second / RESTART % 3 {
             0 => Strike::RestartPostgres,
             1 => Strike::RestartRedis,
-            _ => Strike::Cut(Pair::GatewayUpstream),
+            _ => Strike::Cut(Link {
+                pair: Pair::GatewayUpstream,
+                at: At::Both,
+            }),
         });
     }
     strikes

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::schedule::{Pair, Strike};
+use crate::schedule::{At, GATEWAYS, Pair, Strike};
 
 /// Trouble of one kind: what it can be the reason for is forgiven while it lasts.
 #[derive(Debug, Default)]
@@ -39,44 +39,88 @@ impl Trouble {
     }
 }
 
-/// Everything that there is to be struck.
+/// Everything that one gateway is connected to.
 #[derive(Debug, Default)]
-pub(crate) struct Weather {
+pub(crate) struct Surroundings {
     pub(crate) clients: Trouble,
     pub(crate) upstream: Trouble,
     pub(crate) redis: Trouble,
     pub(crate) postgres: Trouble,
+}
+
+/// Everything that there is to be struck.
+#[derive(Debug, Default)]
+pub(crate) struct Weather {
+    gateways: [Surroundings; GATEWAYS],
     /// Restarts of Redis: each loses everything in it.
     pub(crate) losses: Cell<u64>,
 }
 
-impl Weather {
-    /// Returns what a strike troubles.
-    pub(crate) fn troubled_by(&self, strike: Strike) -> Option<&Trouble> {
-        match strike {
-            Strike::Cut(pair)
-            | Strike::Refuse(pair)
-            | Strike::Freeze(pair)
-            | Strike::Slow(pair, _) => Some(match pair {
-                Pair::ClientGateway => &self.clients,
-                Pair::GatewayUpstream => &self.upstream,
-                Pair::GatewayRedis => &self.redis,
-                Pair::GatewayPostgres => &self.postgres,
-            }),
-            Strike::RestartRedis | Strike::FreezeRedis => Some(&self.redis),
-            Strike::RestartPostgres | Strike::FreezePostgres => Some(&self.postgres),
-            Strike::Reload
-            | Strike::Upgrade
-            | Strike::RevokeAtDify
-            | Strike::RevokeAtGateway
-            | Strike::Login
-            | Strike::Rotation => None,
+/// How things were around a gateway at a moment.
+pub(crate) type Moment = [(u64, bool); 4];
+
+impl Surroundings {
+    /// Returns every kind of trouble: clients, upstream, Redis and Postgres.
+    pub(crate) fn all(&self) -> [&Trouble; 4] {
+        [&self.clients, &self.upstream, &self.redis, &self.postgres]
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.all().map(Trouble::now)
+    }
+
+    /// Tells whether nothing has been struck here since all was well.
+    pub(crate) fn is_calm(&self) -> bool {
+        !self.all().into_iter().any(Trouble::is_recent)
+    }
+
+    const fn of(&self, pair: Pair) -> &Trouble {
+        match pair {
+            Pair::ClientGateway => &self.clients,
+            Pair::GatewayUpstream => &self.upstream,
+            Pair::GatewayRedis => &self.redis,
+            Pair::GatewayPostgres => &self.postgres,
         }
+    }
+}
+
+impl Weather {
+    /// Returns what there is around a gateway.
+    pub(crate) const fn around(&self, gateway: usize) -> &Surroundings {
+        &self.gateways[gateway]
+    }
+
+    /// Returns what a strike troubles.
+    pub(crate) fn troubled_by(&self, strike: Strike) -> Vec<&Trouble> {
+        if let Strike::KillAt(gateway, step, _) = strike {
+            // A store stands still until the gateway is dead.
+            let around = self.around(gateway);
+            return vec![&around.clients, around.of(step.pair)];
+        }
+        let (pair, at) = match strike {
+            Strike::Cut(link)
+            | Strike::Refuse(link)
+            | Strike::Freeze(link)
+            | Strike::Slow(link, _) => (link.pair, link.at),
+            Strike::RestartRedis | Strike::FreezeRedis => (Pair::GatewayRedis, At::Both),
+            Strike::RestartPostgres | Strike::FreezePostgres => (Pair::GatewayPostgres, At::Both),
+            // All that its clients may see of it is connections that end.
+            Strike::Kill(gateway) => (Pair::ClientGateway, At::One(gateway)),
+            Strike::KillAt(..)
+            | Strike::Reload(_)
+            | Strike::Upgrade(_)
+            | Strike::RevokeAtDify
+            | Strike::RevokeAtGateway(_)
+            | Strike::Login
+            | Strike::SignIn
+            | Strike::Rotation => return Vec::new(),
+        };
+        at.gateways().map(|one| self.around(one).of(pair)).collect()
     }
 
     /// All is well: from now on nothing is forgiven for what was.
     pub(crate) fn clears(&self) {
-        for trouble in [&self.clients, &self.upstream, &self.redis, &self.postgres] {
+        for trouble in self.gateways.iter().flat_map(Surroundings::all) {
             trouble.since_well.set(trouble.active.get() > 0);
         }
     }

@@ -1,8 +1,7 @@
-//! A gateway with a relay on each of its four sides, stores of its own, and how they are struck.
+//! Two gateways that share an upstream and stores of their own, and how all of it is struck.
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -16,18 +15,17 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    attempt::Logins,
+    connection::Connection,
     dify::{Addresses, Dify},
     judge::Record,
-    login::Logins,
-    operator::{Operator, Parts},
-    schedule::{Event, Pair, Strike},
-    support::{Browser, DedicatedPostgres, DedicatedRedis, Gateway, GatewayBuilder, Relay},
+    login::Way,
+    replica::{Behind, Replica},
+    schedule::{Event, Link, Strike},
+    support::{Browser, DedicatedPostgres, DedicatedRedis, Relay, Upstream, enterprise},
     tokens::{Token, Tokens},
     upstream,
 };
-
-/// More than a run can use up.
-const UNLIMITED: &str = "\"1000000/1h\"";
 
 /// Everything that one schedule after another happens to.
 #[derive(Debug)]
@@ -36,15 +34,18 @@ pub(crate) struct World {
     pub(crate) record: Record,
     pub(crate) browser: Browser,
     pub(crate) logins: Logins,
-    pub(crate) operator: Mutex<Operator>,
+    pub(crate) replicas: [Replica; 2],
     pub(crate) postgres: Arc<DedicatedPostgres>,
     pub(crate) redis: Arc<DedicatedRedis>,
     pub(crate) over: Cell<bool>,
     /// Revoked by the schedule that is being played.
     pub(crate) revoked_now: RefCell<Vec<Rc<Token>>>,
-    relays: [Relay; 4],
+    /// Tokens of which nobody was told whether they stand.
+    pub(crate) unsettled: RefCell<Vec<Rc<Token>>>,
+    pub(crate) account: Uuid,
     addresses: Rc<Addresses>,
-    account: Uuid,
+    pids: Cell<[u32; 3]>,
+    _enterprise: Upstream,
     // A server is struck in one way at a time.
     postgres_order: Mutex<()>,
     redis_order: Mutex<()>,
@@ -57,19 +58,16 @@ impl World {
         let database = postgres.database();
         database.dify_setup().await;
         let account = database.account("ada@example.com", "Ada").await;
-        let to_upstream = Relay::to(upstream::serve().await).await;
-        let to_redis = Relay::to(redis.addr()).await;
-        let to_postgres = Relay::to(postgres.addr()).await;
-        let parts = Parts {
-            upstream: to_upstream.local_addr(),
-            postgres: to_postgres.local_addr(),
+        let enterprise = enterprise().await;
+        let behind = Behind {
+            upstream: upstream::serve().await,
+            postgres: postgres.addr(),
             database: database.name().to_owned(),
-            redis: to_redis.local_addr(),
+            redis: redis.addr(),
             prefix: redis.space().prefix().to_owned(),
-            dir: tempfile::tempdir().unwrap(),
+            enterprise: enterprise.addr(),
         };
-        let operator = Operator::start(parts, gateway).await;
-        let to_gateway = Relay::to(operator.current.addr()).await;
+        let (first, second) = tokio::join!(Replica::start(&behind), Replica::start(&behind));
         let addresses = Addresses {
             redis: Cell::new(redis.addr()),
             prefix: redis.space().prefix().to_owned(),
@@ -81,10 +79,12 @@ impl World {
             record: Record::default(),
             browser: Browser::of(account),
             logins: Logins::default(),
-            operator: Mutex::new(operator),
-            relays: [to_gateway, to_upstream, to_redis, to_postgres],
+            replicas: [first, second],
             addresses: Rc::new(addresses),
             account,
+            pids: Cell::default(),
+            _enterprise: enterprise,
+            unsettled: RefCell::default(),
             postgres: Arc::new(postgres),
             redis: Arc::new(redis),
             over: Cell::new(false),
@@ -94,40 +94,64 @@ impl World {
         })
     }
 
-    /// Returns where clients find the gateway.
-    pub(crate) fn front(&self) -> SocketAddr {
-        self.relay(Pair::ClientGateway).local_addr()
+    /// Opens a connection to a gateway as soon as it is needed.
+    pub(crate) fn connection(&self, gateway: usize) -> Connection {
+        Connection::to(gateway, self.replicas[gateway].front())
     }
 
-    /// Starts a process of Dify's.
-    pub(crate) fn dify(&self) -> Dify {
-        Dify::new(&self.addresses, self.account)
+    /// Starts a process of Dify's, which issues tokens for this account or, without one, for
+    /// somebody whom an identity provider vouches for.
+    pub(crate) fn dify(&self, account: Option<Uuid>) -> Dify {
+        Dify::new(&self.addresses, account)
+    }
+
+    /// Returns the process ids of the gateways and of Redis, as they were last known.
+    pub(crate) fn pids(&self) -> [u32; 3] {
+        let mut pids = self.pids.get();
+        for (pid, replica) in pids.iter_mut().zip(&self.replicas) {
+            // Whoever is at it will have another before long.
+            if let Ok(operator) = replica.operator.try_lock() {
+                *pid = operator.current.pid();
+            }
+        }
+        if let Some(redis) = self.redis.pid() {
+            pids[2] = redis;
+        }
+        self.pids.set(pids);
+        pids
     }
 
     /// Does what a schedule has for a moment, and undoes it when its time is up.
     pub(crate) async fn plays(self: Rc<Self>, event: Event, begun: Instant) {
         sleep_until(begun + Duration::from_millis(event.at)).await;
         self.record.count(event.strike.name());
-        let weather = &self.record.weather;
-        let trouble = weather.troubled_by(event.strike);
-        if let Some(trouble) = trouble {
-            trouble.begins();
-        }
-        self.strikes(event).await;
-        if let Some(trouble) = trouble {
-            trouble.ends();
-        }
+        let troubles = self.record.weather.troubled_by(event.strike);
+        let struck = async {
+            for trouble in &troubles {
+                trouble.begins();
+            }
+            self.strikes(event).await;
+            for trouble in &troubles {
+                trouble.ends();
+            }
+        };
+        let elsewhere = async {
+            if let Strike::Kill(gateway) = event.strike {
+                self.logs_in(Way::Login, Some(1 - gateway)).await;
+            }
+        };
+        tokio::join!(struck, elsewhere);
     }
 
     async fn strikes(self: &Rc<Self>, event: Event) {
         let length = Duration::from_millis(event.length);
         match event.strike {
-            Strike::Cut(pair) => self.relayed(pair, length, Relay::cut).await,
-            Strike::Refuse(pair) => self.relayed(pair, length, Relay::drop_new).await,
-            Strike::Freeze(pair) => self.relayed(pair, length, Relay::stall).await,
-            Strike::Slow(pair, delay) => {
+            Strike::Cut(link) => self.relayed(link, length, Relay::cut).await,
+            Strike::Refuse(link) => self.relayed(link, length, Relay::drop_new).await,
+            Strike::Freeze(link) => self.relayed(link, length, Relay::stall).await,
+            Strike::Slow(link, delay) => {
                 let delay = Duration::from_millis(delay);
-                self.relayed(pair, length, |relay| relay.delay(delay)).await;
+                self.relayed(link, length, |relay| relay.delay(delay)).await;
             }
             Strike::RestartRedis => {
                 let _alone = self.redis_order.lock().await;
@@ -155,47 +179,38 @@ impl World {
                 sleep(length).await;
                 spawn_blocking(move || again.thaw()).await.unwrap();
             }
-            Strike::Reload => {
-                let reloaded = self.operator.lock().await.reload().await;
+            Strike::Reload(gateway) => {
+                let mut operator = self.replicas[gateway].operator.lock().await;
+                let reloaded = operator.reload().await;
                 reloaded.unwrap_or_else(|why| self.record.note(why));
             }
-            Strike::Upgrade => {
-                let upgraded = self.operator.lock().await.upgrade().await;
+            Strike::Upgrade(gateway) => {
+                let mut operator = self.replicas[gateway].operator.lock().await;
+                let upgraded = operator.upgrade().await;
                 upgraded.unwrap_or_else(|why| self.record.note(why));
             }
+            Strike::Kill(gateway) => {
+                let mut operator = self.replicas[gateway].operator.lock().await;
+                operator.kill().await;
+                sleep(length).await;
+                operator.starts_again().await;
+            }
+            Strike::KillAt(gateway, step, side) => self.kills_at(gateway, step, side, length).await,
             Strike::RevokeAtDify => self.revokes_at_dify().await,
-            Strike::RevokeAtGateway => self.revokes_at_gateway().await,
-            Strike::Login => self.logs_in(false).await,
-            Strike::Rotation => self.logs_in(true).await,
+            Strike::RevokeAtGateway(gateway) => self.revokes_at(gateway).await,
+            Strike::Login => self.logs_in(Way::Login, None).await,
+            Strike::SignIn => self.logs_in(Way::Sso, None).await,
+            Strike::Rotation => self.logs_in(Way::Again, None).await,
         }
     }
 
-    async fn relayed(&self, pair: Pair, length: Duration, strike: impl Fn(&Relay)) {
-        strike(self.relay(pair));
+    async fn relayed(&self, link: Link, length: Duration, strike: impl Fn(&Relay)) {
+        let relays = || {
+            let gateways = link.at.gateways();
+            gateways.map(|gateway| self.replicas[gateway].relay(link.pair))
+        };
+        relays().for_each(strike);
         sleep(length).await;
-        self.relay(pair).restore();
+        relays().for_each(Relay::restore);
     }
-
-    fn relay(&self, pair: Pair) -> &Relay {
-        let at = Pair::ALL.iter().position(|one| *one == pair);
-        &self.relays[at.unwrap()]
-    }
-}
-
-/// As an operator would run it, but for the limits and for deadlines that have to pass here.
-fn gateway(parts: &Parts) -> GatewayBuilder {
-    let socket = parts.dir.path().join("upgrade.sock");
-    Gateway::builder()
-        .upstream(parts.upstream)
-        .postgres_addr(parts.postgres, &parts.database)
-        .redis_addr(parts.redis, &parts.prefix)
-        .set("log.level", "\"info\"")
-        .set("redis.timeout", "\"300ms\"")
-        .set("upstream.connect_timeout", "\"1s\"")
-        .set("upstream.read_timeout", "\"2s\"")
-        .set("server.shutdown_grace", "\"6s\"")
-        .set("server.upgrade_socket", &format!("{socket:?}"))
-        .set("rate_limits.device_code", UNLIMITED)
-        .set("rate_limits.approve", UNLIMITED)
-        .set("rate_limits.account", UNLIMITED)
 }

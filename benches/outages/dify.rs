@@ -20,8 +20,7 @@ const REDIS_PATIENCE: Duration = Duration::from_millis(500);
 
 const INSERT: &str = "INSERT INTO oauth_access_tokens (id, subject_email, subject_issuer, \
     account_id, client_id, device_label, prefix, token_hash, expires_at) \
-    VALUES ($1, 'ada@example.com', 'dify:account', $2, 'difyctl', $3, 'dfoa_', $4, \
-    now() + interval '1 day')";
+    VALUES ($1, $2, $3, $4, 'difyctl', $5, $6, $7, now() + interval '1 day')";
 
 const REVOKE: &str = "UPDATE oauth_access_tokens SET revoked_at = now(), token_hash = NULL \
     WHERE id = $1 AND revoked_at IS NULL";
@@ -46,13 +45,14 @@ pub(crate) enum Deletion {
 #[derive(Debug)]
 pub(crate) struct Dify {
     addresses: Rc<Addresses>,
-    account: Uuid,
+    /// Whose tokens it issues; `None`: those of somebody whom an identity provider vouches for.
+    account: Option<Uuid>,
     postgres: Option<Client>,
     redis: Option<(SocketAddr, MultiplexedConnection)>,
 }
 
 impl Dify {
-    pub(crate) fn new(addresses: &Rc<Addresses>, account: Uuid) -> Self {
+    pub(crate) fn new(addresses: &Rc<Addresses>, account: Option<Uuid>) -> Self {
         Self {
             addresses: Rc::clone(addresses),
             account,
@@ -63,11 +63,23 @@ impl Dify {
 
     /// Issues a token; `None` when it is not certain that there is one.
     pub(crate) async fn issues(&mut self) -> Option<Rc<Token>> {
-        let issued = IssuedToken::unknown("dfoa_");
-        let label = format!("difyctl on {}", issued.id.simple());
         let account = self.account;
+        let (prefix, email, issuer) = match account {
+            Some(_) => ("dfoa_", "ada@example.com", "dify:account"),
+            None => (
+                "dfoe_",
+                "eve@partner.example",
+                "https://idp.partner.example",
+            ),
+        };
+        let issued = IssuedToken::unknown(prefix);
+        let label = format!("difyctl on {}", issued.id.simple());
+        let (id, hash) = (issued.id, issued.hash.as_str());
         let rows = self
-            .execute(INSERT, &[&issued.id, &account, &label, &issued.hash])
+            .execute(
+                INSERT,
+                &[&id, &email, &issuer, &account, &label, &prefix, &hash],
+            )
             .await?;
         (rows == 1).then(|| Token::new(&issued, State::Live))
     }

@@ -112,7 +112,7 @@ impl Stage {
 
     /// Starts a process of Dify's.
     pub(crate) fn dify(&self) -> Dify {
-        Dify::new(&self.addresses, self.account)
+        Dify::new(&self.addresses, Some(self.account))
     }
 
     /// Tells whether every gateway follows changes.

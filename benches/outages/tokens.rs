@@ -49,10 +49,16 @@ pub(crate) struct Token {
 impl Token {
     pub(crate) fn new(issued: &IssuedToken, state: State) -> Rc<Self> {
         let account = "/openapi/v1/account";
+        // A surface that takes tokens of this kind alone.
+        let apps = if issued.token.starts_with("dfoe_") {
+            "/openapi/v1/permitted-external-apps"
+        } else {
+            "/openapi/v1/apps"
+        };
         Rc::new(Self {
             id: issued.id,
             hash: issued.hash.clone(),
-            apps: request("GET", "/openapi/v1/apps", &issued.token),
+            apps: request("GET", apps, &issued.token),
             account: request("GET", account, &issued.token),
             revocation: request("DELETE", &format!("{account}/sessions/self"), &issued.token),
             state: Cell::new(state),

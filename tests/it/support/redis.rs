@@ -175,6 +175,11 @@ impl DedicatedRedis {
         self.space.addr()
     }
 
+    /// Its process id, unless it is being started or stopped.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.space.server.pid()
+    }
+
     /// Kills the server: open connections are closed.
     pub(crate) fn stop(&self) {
         self.space.server.order("stop");

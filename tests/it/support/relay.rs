@@ -142,8 +142,9 @@ impl Relay {
         self.weather.send_modify(|weather| weather.delay = delay);
     }
 
-    /// Fair weather again; what was stalled flows on.
+    /// Fair weather again; what was stalled flows on, and nothing is waited for to stall at.
     pub(crate) fn restore(&self) {
+        *self.tripwire.lock().unwrap() = None;
         self.weather.send_modify(|weather| {
             *weather = Weather {
                 cuts: weather.cuts,

@@ -114,6 +114,11 @@ impl Server {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    pub(super) fn pid(&self) -> Option<u32> {
+        let guard = self.guard.try_lock().ok()?;
+        Some(guard.pid())
+    }
+
     pub(super) fn restart(&self) {
         let mut guard = self.guard.lock().unwrap();
         guard.order("stop");
