@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chaos soak chart packaging sbom deny install fmt
+.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chaos soak chart packaging sbom deny install release fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,7 +51,7 @@ fuzz: ## Fuzz everything that reads strangers' bytes, SECONDS=60 each; TARGETS="
 bench: ## Measure the token check and compare with other proxies, write docs/benchmarks.md (20 min)
 	@.ci/setup bench
 	cargo bench --locked --bench check
-	ulimit -n 16384; cargo bench --locked --bench load -- --write
+	ulimit -n 16384; cargo bench --locked --bench load -- --write $(if $(PROFILED),--profiled $(PROFILED))
 
 bench-load: ## Compare the gateway with a bare proxy under load, in detail
 	@.ci/setup bench
@@ -84,6 +84,10 @@ chaos: ## Strike everything around a gateway by schedules from seeds, SEEDS=1000
 soak: ## Mixed traffic and restarts for MINUTES=60, after which the gateway may hold no more
 	@.ci/setup test
 	cargo bench --locked --bench chaos -- --soak $(or $(MINUTES),60)
+
+release: ## Build with a profile of the gateway under load, target/profiled/difygate (10 min)
+	@.ci/setup bench
+	ulimit -n 16384; .ci/release
 
 fmt: ## Format the code
 	cargo fmt

@@ -66,7 +66,7 @@ impl Cell {
 
     /// Tells whether a proxy takes part at all.
     pub(crate) fn is_for(&self, peer: Peer) -> bool {
-        self.load != Load::Refusals || peer == Peer::Difygate
+        self.load != Load::Refusals || matches!(peer, Peer::Difygate | Peer::Profiled)
     }
 
     /// Returns the loads that were asked for, for proxies of so many threads.

@@ -141,7 +141,7 @@ fn subtitle(measured: &Measured, better: &str) -> String {
 
 fn colour(peer: Peer) -> &'static str {
     match (peer, peer.card().check) {
-        (Peer::Difygate, _) => GATEWAY,
+        (Peer::Difygate | Peer::Profiled, _) => GATEWAY,
         (_, Check::None) => UNCHECKED,
         (_, Check::Itself | Check::Authorizer) => CHECKING,
     }

@@ -54,6 +54,7 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<Measured>, String> 
             report::cell(&measured);
             all.push(measured);
         }
+        stage.stop().await;
     }
     Ok(all)
 }
@@ -171,6 +172,9 @@ impl Run<'_> {
                 },
             })
             .collect();
+        if cell.load == Load::Refusals {
+            contestants.truncate(1);
+        }
         if cell.load == Load::Refusals
             && let Some(accepting) = contestants.first_mut()
         {

@@ -1,6 +1,6 @@
 //! What can be asked for on the command line.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// A key of the gateway's configuration, as section.key=TOML
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) set: Vec<(String, String)>,
+    /// A gateway that was built with a profile (`make release`), as one proxy more
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) profiled: Option<PathBuf>,
     /// Measures what the gateway and its cached tokens weigh, and nothing else
     #[arg(long)]
     pub(crate) check_memory: bool,
@@ -109,7 +112,9 @@ impl Options {
 
     /// Returns the proxies that take part, in the order of the tables.
     pub(crate) fn peers(&self) -> Vec<Peer> {
-        let wanted = |peer: &Peer| self.peers.is_empty() || self.peers.contains(peer);
+        let there = |peer: &Peer| *peer != Peer::Profiled || self.profiled.is_some();
+        let wanted =
+            |peer: &Peer| there(peer) && (self.peers.is_empty() || self.peers.contains(peer));
         let all = Peer::value_variants().iter().copied();
         all.filter(wanted).collect()
     }

@@ -11,6 +11,8 @@ pub(crate) enum Peer {
     Envoy,
     Caddy,
     Difygate,
+    /// What `--profiled` names.
+    Profiled,
     NginxLua,
     EnvoyExtAuthz,
     CaddyForwardAuth,
@@ -105,6 +107,7 @@ impl Peer {
             Self::Envoy => ("Envoy", Check::None, Some(ENVOY)),
             Self::Caddy => ("Caddy", Check::None, Some(CADDY)),
             Self::Difygate => ("difygate", Check::Itself, None),
+            Self::Profiled => ("difygate, profiled", Check::Itself, None),
             Self::NginxLua => (
                 "nginx + Lua",
                 Check::Itself,

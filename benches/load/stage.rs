@@ -23,6 +23,9 @@ const TOKENS: usize = 64;
 /// Time for a proxy that listens already to start its worker processes, which takes far less.
 const WORKERS: Duration = Duration::from_millis(300);
 
+/// How long the gateway may take to end: `server.shutdown_grace`, and more.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Longer than any run, in seconds.
 const LONG: u64 = 7 * 86_400;
 
@@ -160,6 +163,13 @@ impl Stage {
             _authorizer: authorizer,
         }
     }
+
+    /// Ends the proxies.
+    pub(crate) async fn stop(self) {
+        for target in self.targets {
+            target.proxy.stop().await;
+        }
+    }
 }
 
 impl Proxy {
@@ -180,12 +190,21 @@ impl Proxy {
             ];
             return Self::Bare(Child::start(Role::Bare, &arguments));
         }
-        let gateway = builder(options, &ground.database, &ground.redis)
+        let mut gateway = builder(options, &ground.database, &ground.redis)
             .set("server.threads", &threads.to_string())
-            .upstream(ground.upstream.address())
-            .start()
-            .await;
-        Self::Difygate(gateway)
+            .upstream(ground.upstream.address());
+        if let Some(program) = options.profiled.as_ref().filter(|_| peer == Peer::Profiled) {
+            gateway = gateway.program(program);
+        }
+        Self::Difygate(gateway.start().await)
+    }
+
+    /// Has it end by itself: a gateway that is built to take a profile writes it then.
+    async fn stop(self) {
+        if let Self::Difygate(mut gateway) = self {
+            gateway.terminate();
+            gateway.wait_exit(PATIENCE).await;
+        }
     }
 
     fn address(&self) -> SocketAddr {

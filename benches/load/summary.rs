@@ -14,11 +14,16 @@ pub(crate) fn lines(all: &[Measured]) -> String {
     if let Some(hot) = hot(all) {
         for peer in [
             Peer::Bare,
+            Peer::Envoy,
+            Peer::Caddy,
             Peer::NginxLua,
             Peer::EnvoyExtAuthz,
             Peer::CaddyForwardAuth,
         ] {
-            lines.extend(against(hot, peer));
+            lines.extend(against(hot, Peer::Difygate, peer));
+        }
+        for peer in [Peer::Difygate, Peer::Bare, Peer::NginxLua] {
+            lines.extend(against(hot, Peer::Profiled, peer));
         }
     }
     lines.extend(second_core(all));
@@ -51,11 +56,15 @@ fn per_second(round: &Round) -> f64 {
     round.per_second
 }
 
-fn against(hot: &Measured, peer: Peer) -> Option<Vec<String>> {
-    let (gateway, other) = (hot.row(Peer::Difygate)?, hot.row(peer)?);
+fn against(hot: &Measured, gateway: Peer, peer: Peer) -> Option<Vec<String>> {
+    let name = match gateway {
+        Peer::Profiled => "the gateway, built with a profile,",
+        _ => "the gateway",
+    };
+    let (gateway, other) = (hot.row(gateway)?, hot.row(peer)?);
     let cpu = gateway.ratio(other, whole_cpu);
     let speed = gateway.ratio(other, per_second);
-    let what = format!("the gateway against {}, hot tokens", peer.name());
+    let what = format!("{name} against {}, hot tokens", peer.name());
     let figure = format!(
         "{} × the processor time, {} × the requests/s",
         with_range(cpu, plain),

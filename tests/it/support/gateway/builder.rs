@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(crate) struct GatewayBuilder {
     env: Vec<(String, String)>,
     arguments: Vec<&'static str>,
     database: Option<Database>,
+    program: PathBuf,
 }
 
 impl GatewayBuilder {
@@ -36,6 +38,7 @@ impl GatewayBuilder {
             env: Vec::new(),
             arguments: Vec::new(),
             database: None,
+            program: env!("CARGO_BIN_EXE_difygate").into(),
         }
         .set("server.listen", r#"["127.0.0.1:0"]"#)
         .set("admin.listen", r#""127.0.0.1:0""#)
@@ -45,6 +48,12 @@ impl GatewayBuilder {
         .upstream(nobody)
         .postgres_addr(nobody, "nowhere")
         .redis_addr(nobody, "nowhere")
+    }
+
+    /// Runs this program, and not the one that was built with the tests.
+    pub(crate) fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
     }
 
     /// Forwards to this upstream.
@@ -160,7 +169,7 @@ impl GatewayBuilder {
             .contains(&key)
         };
         let logs = Logs::create(dir.path());
-        let child = Command::new(env!("CARGO_BIN_EXE_difygate"))
+        let child = Command::new(self.program)
             .args(["serve", "--config"])
             .arg(&config)
             .args(self.arguments)
