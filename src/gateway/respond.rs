@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::{Result, http::ResponseHeader, proxy::Session};
 
 use super::Ctx;
@@ -15,6 +16,15 @@ const DRAIN_BYTES: usize = 64 * 1024;
 
 /// Longest time spent on that.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Returns the head of the answer that has begun. Interim ones are none, but for the 101 that is a
+/// final one (RFC 9110 section 15.2): pingora remembers them all.
+pub(super) fn begun(session: &Session) -> Option<&ResponseHeader> {
+    let is_final = |head: &&ResponseHeader| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    };
+    session.response_written().filter(is_final)
+}
 
 /// Sends `reply`. An unread body never becomes the next request: it is read to its end within
 /// bounds, or the connection closes.
@@ -35,7 +45,7 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Resu
     }
     head.insert_header("X-Request-Id", ctx.request_id())?;
     // What it would be the length of is not sent (RFC 9110 section 8.6).
-    if reply.status() != http::StatusCode::NOT_MODIFIED {
+    if reply.status() != StatusCode::NOT_MODIFIED {
         head.insert_header("Content-Length", reply.body().len())?;
     }
     let bodiless = reply.body().is_empty() || session.req_header().method == http::Method::HEAD;
