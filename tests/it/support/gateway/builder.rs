@@ -25,6 +25,8 @@ pub(crate) struct GatewayBuilder {
     env: Vec<(String, String)>,
     arguments: Vec<&'static str>,
     database: Option<Database>,
+    /// The soft and the hard limit of open files, where it does not have ours.
+    open_files: Option<(u32, u32)>,
 }
 
 impl GatewayBuilder {
@@ -36,6 +38,7 @@ impl GatewayBuilder {
             env: Vec::new(),
             arguments: Vec::new(),
             database: None,
+            open_files: None,
         }
         .set("server.listen", r#"["127.0.0.1:0"]"#)
         .set("admin.listen", r#""127.0.0.1:0""#)
@@ -125,6 +128,24 @@ impl GatewayBuilder {
         self
     }
 
+    /// Gives it a soft and a hard limit of open files.
+    pub(crate) fn open_files(mut self, soft: u32, hard: u32) -> Self {
+        self.open_files = Some((soft, hard));
+        self
+    }
+
+    /// The program that becomes the gateway.
+    fn program(&self) -> Command {
+        let gateway = env!("CARGO_BIN_EXE_difygate");
+        let Some((soft, hard)) = self.open_files else {
+            return Command::new(gateway);
+        };
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, gateway]);
+        shell
+    }
+
     /// The configuration file.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
@@ -160,7 +181,8 @@ impl GatewayBuilder {
             .contains(&key)
         };
         let logs = Logs::create(dir.path());
-        let child = Command::new(env!("CARGO_BIN_EXE_difygate"))
+        let child = self
+            .program()
             .args(["serve", "--config"])
             .arg(&config)
             .args(self.arguments)
