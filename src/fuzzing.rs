@@ -7,5 +7,7 @@ pub use crate::{
         forward::drop_forged,
         framing::{has_bare_lf, has_content_length, is_host, target_of},
     },
-    listener::{chunked::Chunked, proxy_protocol::read_header as read_proxy_header},
+    listener::{
+        body_watch::BodyWatch, chunked::Chunked, proxy_protocol::read_header as read_proxy_header,
+    },
 };

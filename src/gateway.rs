@@ -382,8 +382,7 @@ impl ProxyHttp for SharedGateway {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
-        let rejection =
-            failure::rejection_of(error).filter(|_| session.response_written().is_none());
+        let rejection = failure::rejection_of(error).filter(|_| respond::begun(session).is_none());
         let Some(rejection) = rejection else {
             ctx.outcome = Some(Outcome::Aborted);
             return FailToProxy {
@@ -406,7 +405,7 @@ impl ProxyHttp for SharedGateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         let took = self.clock.monotonic().since(ctx.began);
-        let written = session.response_written();
+        let written = respond::begun(session);
         ctx.status = written.map_or(0, |response| response.status.as_u16());
         let outcome = ctx.outcome.unwrap_or(match written {
             Some(_) => Outcome::Forwarded,

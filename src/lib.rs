@@ -29,6 +29,7 @@ pub mod maintenance;
 pub mod manual;
 pub mod metrics;
 pub mod mint;
+pub mod open_files;
 pub mod preflight;
 pub mod rate_limit;
 pub mod retention;

@@ -14,7 +14,7 @@ use std::{
 use pingora::apps::ServerApp;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-mod body_watch;
+pub(crate) mod body_watch;
 mod bound;
 pub(crate) mod chunked;
 mod connection;

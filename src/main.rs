@@ -16,7 +16,7 @@ use difygate::{
     config::{self, Config, Environment, Invalid, Loaded},
     demo,
     health::Health,
-    maintenance, manual, preflight,
+    maintenance, manual, open_files, preflight,
     signals::{Signal, Signals},
     telemetry,
 };
@@ -95,7 +95,7 @@ fn leave_no_core() {
 fn serve(options: &Serve) -> anyhow::Result<()> {
     let file = &options.config;
     let Loaded {
-        config,
+        mut config,
         warnings,
         spelling,
     } = load(file)?;
@@ -106,6 +106,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    open_files::fit(&mut config);
     runtime()?.block_on(async {
         let mut signals = Signals::install().context("no signal handler could be installed")?;
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;

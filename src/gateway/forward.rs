@@ -192,7 +192,7 @@ fn edit_headers(
 /// Removes what only the gateway, or only a trusted proxy, may say.
 pub fn drop_forged(headers: &mut HeaderMap, peer_trusted: bool) {
     let forged = |name: &HeaderName| match meaning_of(name.as_str()) {
-        Meaning::Identity | Meaning::RequestId | Meaning::Shadow => true,
+        Meaning::Identity | Meaning::RequestId | Meaning::Path | Meaning::Shadow => true,
         // A trusted proxy's word counts, but only under its right name.
         Meaning::Forwarding => !peer_trusted || name.as_str().contains(['_', '.']),
         Meaning::Other => false,

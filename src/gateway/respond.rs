@@ -20,6 +20,15 @@ const HEADERS: usize = 8;
 /// Longest time spent on that.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// Returns the head of the answer that has begun. Interim ones are none, but for the 101 that is a
+/// final one (RFC 9110 section 15.2): pingora remembers them all.
+pub(super) fn begun(session: &Session) -> Option<&ResponseHeader> {
+    let is_final = |head: &&ResponseHeader| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    };
+    session.response_written().filter(is_final)
+}
+
 /// Sends `reply`. An unread body never becomes the next request: it is read to its end within
 /// bounds, or the connection closes.
 pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! A WSGI server folds `-`, `_` and case together (`X_Dify-Subject.Type` and
 //! `x-dify-subject-type` become one variable), some fold `.` too. Names are therefore compared in
-//! folded form.
+//! folded form, and none with a `_` passes at all.
 
 /// What a header name means to the gateway, in any spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,9 @@ pub enum Meaning {
     Forwarding,
     /// Names the request.
     RequestId,
-    /// A header that matters, under a spelling that shadows the real one.
+    /// Says which path was asked for; nobody may, since the request line does.
+    Path,
+    /// A name that to some server is another one.
     Shadow,
     /// Nothing.
     Other,
@@ -31,17 +33,23 @@ pub const IDENTITY: [&str; 8] = [
     "x-dify-identity",
 ];
 
-/// Headers that say where a request came from.
-const FORWARDING: [&str; 8] = [
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
+/// How headers begin that say where a request came from, by what way, or whose it is.
+const FORWARDED: &str = "x-forwarded-";
+
+/// Others that say so, and those by which a proxy tells an application where it is mounted.
+const FORWARDING: [&str; 7] = [
     "x-real-ip",
     "cf-connecting-ip",
     "forwarded",
+    "x-script-name",
+    "x-original-url",
+    "x-rewrite-url",
+    "remote-user",
 ];
+
+/// Variables of a server's own (RFC 3875 section 4.1) that gunicorn, for one, takes from headers of
+/// that name: `SCRIPT_NAME` cuts a prefix off the path that was judged.
+const PATH: [&str; 2] = ["script-name", "path-info"];
 
 /// Headers of HTTP and of Dify that must not be shadowed by another spelling.
 const SHADOWABLE: [&str; 7] = [
@@ -80,26 +88,42 @@ const NEVER_TRAILING: [&str; 10] = [
     "upgrade",
 ];
 
-/// The longest name in any of the tables; nothing longer can mean anything.
+/// The longest name in any of the tables; of what is longer, the beginning alone can mean anything.
 const LONGEST: usize = 24;
 
 /// Returns what `name` means. `name` is in lower case, as header maps keep it.
+///
+/// A name with a `_` always means something: WSGI and CGI cannot tell it from the one with a `-`,
+/// servers have variables of their own under such names, and which ones can be configured. nginx
+/// drops them all unless told otherwise, and so does what is done with [`Meaning::Shadow`].
 pub fn meaning_of(name: &str) -> Meaning {
-    // The common case costs one look at one byte: no table has names that begin otherwise.
-    if !matches!(
-        name.as_bytes().first(),
-        Some(b'x' | b'f' | b'c' | b't' | b'p')
-    ) {
-        return Meaning::Other;
-    }
-    let mut buffer = [0; LONGEST];
-    let Some(folded) = fold(name, &mut buffer) else {
-        return Meaning::Other;
+    let meaning = match name.as_bytes() {
+        // The common case costs one look at one byte: no table has names that begin otherwise.
+        [b'x' | b'f' | b'c' | b't' | b'p', ..] | [b's', b'c', ..] | [b'r', b'e', b'm', ..] => {
+            folded_meaning(name)
+        }
+        _ => Meaning::Other,
     };
-    if IDENTITY.contains(&folded) {
+    if meaning == Meaning::Other && memchr::memchr(b'_', name.as_bytes()).is_some() {
+        return Meaning::Shadow;
+    }
+    meaning
+}
+
+/// Returns what one of the tables says of a name, in whatever spelling.
+fn folded_meaning(name: &str) -> Meaning {
+    let mut buffer = [0; LONGEST];
+    let folded = fold(name, &mut buffer);
+    if folded.starts_with(FORWARDED) {
+        Meaning::Forwarding
+    } else if name.len() > LONGEST {
+        Meaning::Other
+    } else if IDENTITY.contains(&folded) {
         Meaning::Identity
     } else if FORWARDING.contains(&folded) {
         Meaning::Forwarding
+    } else if PATH.contains(&folded) {
+        Meaning::Path
     } else if folded == "x-request-id" {
         Meaning::RequestId
     } else if folded != name && SHADOWABLE.contains(&folded) {
@@ -138,15 +162,17 @@ pub fn harmless_connection(value: &str) -> Option<String> {
     })
 }
 
-fn fold<'a>(name: &str, buffer: &'a mut [u8; LONGEST]) -> Option<&'a str> {
-    let folded = buffer.get_mut(..name.len())?;
-    for (to, from) in folded.iter_mut().zip(name.bytes()) {
+/// Folds a name, or as much of it as there is room for.
+fn fold<'a>(name: &str, buffer: &'a mut [u8; LONGEST]) -> &'a str {
+    let mut length = 0;
+    for (to, from) in buffer.iter_mut().zip(name.bytes()) {
         *to = match from {
             b'_' | b'.' => b'-',
             byte => byte.to_ascii_lowercase(),
         };
+        length += 1;
     }
-    str::from_utf8(folded).ok()
+    str::from_utf8(&buffer[..length]).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -157,7 +183,8 @@ mod tests {
 
     #[test]
     fn no_table_has_a_name_that_the_quick_look_would_miss() {
-        for name in IDENTITY.iter().chain(&FORWARDING) {
+        for name in IDENTITY.iter().chain(&FORWARDING).chain(&PATH) {
+            assert!(name.len() <= LONGEST);
             assert_ne!(meaning_of(name), Meaning::Other, "{name}");
         }
         for name in SHADOWABLE {
@@ -168,6 +195,35 @@ mod tests {
         assert_eq!(meaning_of("x_request.id"), Meaning::RequestId);
         assert_eq!(meaning_of("x-dify-version"), Meaning::Other);
         assert_eq!(meaning_of("authorization"), Meaning::Other);
+        assert_eq!(meaning_of("sec-fetch-mode"), Meaning::Other);
+        assert_eq!(meaning_of("referer"), Meaning::Other);
+        assert_eq!(
+            meaning_of("a-name-longer-than-any-in-a-table"),
+            Meaning::Other
+        );
+    }
+
+    #[test]
+    fn every_name_that_begins_as_a_proxys_claims_do_is_one() {
+        for name in [
+            "x-forwarded-for",
+            "x-forwarded-prefix",
+            "x-forwarded-ssl",
+            "x_forwarded.scheme",
+            "x-forwarded-and-longer-than-any-in-a-table",
+        ] {
+            assert_eq!(meaning_of(name), Meaning::Forwarding, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_an_underscore_always_means_something() {
+        for name in ["script_name", "path_info", "script-name", "path.info"] {
+            assert_eq!(meaning_of(name), Meaning::Path, "{name}");
+        }
+        for name in ["a_b", "_", "http_x", "x_a-name-longer-than-any-in-a-table"] {
+            assert_eq!(meaning_of(name), Meaning::Shadow, "{name}");
+        }
     }
 
     #[test]

@@ -18,7 +18,10 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&HEAD_EN
 
 /// One request's bytes, from its head's first to its body's last.
 #[derive(Debug, Default)]
-pub(super) struct BodyWatch {
+pub struct BodyWatch {
+    /// Whether the request line has begun. Empty lines before it are none of the head (RFC 9112
+    /// section 2.2), and two of them look like its end.
+    begun: bool,
     /// The last bytes of the head so far, as many as its end could have begun with.
     tail: [u8; HEAD_END.len() - 1],
     /// What is behind the head, once that has ended.
@@ -32,10 +35,11 @@ impl BodyWatch {
     /// # Errors
     ///
     /// [`Misframed`] if what came along is no beginning of a chunked body.
-    pub(super) fn take_head(&mut self, bytes: &[u8]) -> Result<(), Misframed> {
+    pub fn take_head(&mut self, bytes: &[u8]) -> Result<(), Misframed> {
         if self.body.is_some() {
             *self = Self::default();
         }
+        let bytes = self.without_empty_lines(bytes);
         let Some(end) = self.end_in(bytes) else {
             return Ok(());
         };
@@ -44,7 +48,7 @@ impl BodyWatch {
     }
 
     /// Tells whether the last head has ended.
-    pub(super) const fn is_behind_head(&self) -> bool {
+    pub const fn is_behind_head(&self) -> bool {
         self.body.is_some()
     }
 
@@ -53,8 +57,19 @@ impl BodyWatch {
     /// # Errors
     ///
     /// [`Misframed`].
-    pub(super) fn take_body(&mut self, bytes: &[u8]) -> Result<(), Misframed> {
+    pub fn take_body(&mut self, bytes: &[u8]) -> Result<(), Misframed> {
         self.body.as_mut().map_or(Ok(()), |body| body.take(bytes))
+    }
+
+    /// Returns the bytes from the request line on. Whether CR and LF are in order before it is for
+    /// the parser to say, which skips as many.
+    fn without_empty_lines<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.begun {
+            return bytes;
+        }
+        let begin = bytes.iter().position(|byte| !b"\r\n".contains(byte));
+        self.begun = begin.is_some();
+        begin.and_then(|at| bytes.get(at..)).unwrap_or_default()
     }
 
     /// Returns where the head ends in `bytes`, and remembers their last ones if it does not.
@@ -105,19 +120,47 @@ mod tests {
         assert_eq!(watch.take_body(b"1\na\r\n"), Err(Misframed));
     }
 
+    #[test]
+    fn empty_lines_before_a_head_hide_neither_its_end_nor_its_body() {
+        for count in 0..4 {
+            let before = "\r\n".repeat(count);
+            let mut watch = BodyWatch::default();
+            assert_eq!(watch.take_head(before.as_bytes()), Ok(()));
+            assert!(!watch.is_behind_head(), "{count} empty lines are no head");
+            let (begin, end) = HEAD.split_at(HEAD.len() - 2);
+            assert_eq!(watch.take_head(begin), Ok(()));
+            assert!(!watch.is_behind_head());
+            assert_eq!(watch.take_head(&[end, b"1;a\r\n"].concat()), Err(Misframed));
+            assert!(watch.is_behind_head());
+        }
+    }
+
     proptest! {
         #[test]
-        fn a_head_ends_at_the_same_place_however_it_arrives(step in 1..40_usize, good: bool) {
+        fn a_head_ends_at_the_same_place_however_it_arrives(
+            empty_lines in 0..4_usize,
+            cuts in proptest::collection::vec(any::<bool>(), 60),
+            good: bool,
+        ) {
+            let before = "\r\n".repeat(empty_lines);
             let body: &[u8] = if good { b"3\r\nabc\r\n0\r\n\r\n" } else { b"3\r\nabcd\r\n0\r\n\r\n" };
+            let all = [before.as_bytes(), HEAD, body].concat();
+            let behind_head = before.len() + HEAD.len();
             let mut watch = BodyWatch::default();
-            let mut said = Ok(());
-            for piece in [HEAD, body].concat().chunks(step) {
-                said = if watch.body.is_some() {
+            let (mut said, mut from) = (Ok(()), 0);
+            for to in 1..=all.len() {
+                if to < all.len() && !cuts.get(to).is_some_and(|cut| *cut) {
+                    continue;
+                }
+                let piece = &all[from..to];
+                said = if watch.is_behind_head() {
                     let taken = watch.take_body(piece);
                     said.and(taken)
                 } else {
                     watch.take_head(piece)
                 };
+                prop_assert_eq!(watch.is_behind_head(), to >= behind_head);
+                from = to;
             }
             prop_assert_eq!(said.is_ok(), good);
             prop_assert_eq!(watch.body.is_some_and(|body| body.is_over()), good);

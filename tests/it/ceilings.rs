@@ -141,6 +141,27 @@ async fn a_head_that_is_too_large_is_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn empty_lines_instead_of_a_head_are_not_kept() {
+    let (stage, before) = stage().await;
+    let lines = "\r\n".repeat(30 << 10);
+
+    // 900 KB a client, as above, without a byte of a head.
+    let mut clients = clients(&stage, BUSY, lines.as_bytes()).await;
+    for client in &mut clients {
+        for _ in 0..14 {
+            client.send(lines.as_bytes()).await;
+        }
+    }
+
+    is_served(&stage).await;
+    is_bounded(&stage, before, clients.len(), HEAD_KIB);
+    for client in &mut clients {
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(client.read_response().await.status, 431);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_stand_still_have_a_ceiling() {
     let (stage, before) = stage().await;
     let body = "x".repeat(32 << 10);

@@ -101,7 +101,8 @@ async fn headers_of_the_clients_own_are_forwarded() {
         ("User-Agent", "test"),
         ("X-CSRF-Token", "csrf"),
         ("X-App-Code", "code"),
-        ("X-Custom_Header", "kept"),
+        ("X-Custom-Header", "kept"),
+        ("X.Custom!Header", "kept as well"),
         ("X-Dify-Version", "1.10.0"),
     ];
 
@@ -113,6 +114,20 @@ async fn headers_of_the_clients_own_are_forwarded() {
 
     for (name, value) in own {
         assert_eq!(seen.header_values(name), [value], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_with_an_underscore_is_forwarded() {
+    let stage = Stage::set().await;
+    let odd = ["X-Custom_Header", "_", "a_b", "REMOTE_USER", "http_host"];
+
+    for sent in [guarded(&stage), request("GET", "/files/1")] {
+        let add = |request: RequestBuilder, name: &&str| request.header(name, "sent");
+        let seen = forwarded(&stage, &odd.iter().fold(sent, add)).await;
+        let mut names = seen.headers.iter().map(|(name, _)| name);
+        let none = !names.any(|name| name.contains('_'));
+        assert!(none, "{}", seen.head_text());
     }
 }
 

@@ -49,6 +49,24 @@ async fn a_malformed_head_is_answered_like_any_other_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn empty_lines_count_against_the_limit_of_a_head() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder().upstream(upstream.addr()).start().await;
+    let get = "GET /v1/info HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    let mut client = gateway.client().await;
+    let within = "\r\n".repeat(16 << 10);
+    client.send(format!("{within}{get}").as_bytes()).await;
+    assert_eq!(client.read_response().await.status, 200);
+
+    // 70 KB; the limit is 64 KiB.
+    let beyond = "\r\n".repeat(35_000);
+    let (status, body, _) = answer_to(&gateway, format!("{beyond}{get}").as_bytes()).await;
+    assert_eq!(status, 431, "{body}");
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connect_is_refused_with_what_is_allowed() {
     let gateway = Gateway::builder().start().await;
     let mut client = gateway.client().await;

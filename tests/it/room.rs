@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Behaviour, RawClient, Stage, assert_eventually, request};
+use tokio::{net::TcpStream, task::JoinSet};
+
+use crate::support::{
+    Behaviour, Gateway, RawClient, RedisSpace, Relay, Stage, assert_eventually, request,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_too_many_waits_for_its_turn() {
@@ -42,4 +46,66 @@ async fn a_client_that_reads_nothing_is_cut_off() {
         stage.gateway.metric("difygate_requests_in_flight").await == 0.0,
         "the request is given up"
     );
+}
+
+/// More clients than there are files, and none of them asks for anything: the gateway goes on to open
+/// what it needs itself, and to answer those that it has taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_clients_leave_files_for_all_else() {
+    const FILES: u32 = 256;
+    let redis = RedisSpace::create().await;
+    let relay = Relay::to(redis.addr()).await;
+    let stage = Stage::with(|gateway| {
+        gateway
+            .redis_addr(relay.local_addr(), redis.prefix())
+            .open_files(64, FILES)
+    })
+    .await;
+    let mut held = stage.gateway.client().await;
+    held.send(&request("GET", "/v1/info").to_bytes()).await;
+    assert_eq!(held.read_response().await.status, 200);
+
+    // Those for whom there is no room wait in the kernel's queue, and some before it.
+    let (address, mut idle) = (stage.gateway.addr(), JoinSet::new());
+    for _ in 0..300 {
+        idle.spawn(async move {
+            let _connected = TcpStream::connect(address).await;
+            std::future::pending::<()>().await;
+        });
+    }
+    let no_more = [
+        "server.max_connections is reached",
+        "no connection could be accepted",
+    ];
+    assert_eventually!(
+        no_more
+            .iter()
+            .any(|it| stage.gateway.log_text().contains(it)),
+        "no more clients are taken"
+    );
+
+    let redis_up = r#"difygate_dependency_up{dependency="redis"}"#;
+    relay.cut();
+    assert_eventually!(stage.gateway.metric(redis_up).await == 0.0, "redis is away");
+    relay.restore();
+    assert_eventually!(stage.gateway.metric(redis_up).await == 1.0, "redis is back");
+    // A check asks Redis and Postgres, and then the upstream.
+    let guarded = request("GET", "/openapi/v1/apps").bearer(&stage.account.token);
+    held.send(&guarded.to_bytes()).await;
+    assert_eq!(held.read_response().await.status, 200);
+
+    let log = stage.gateway.log_lines();
+    let mut warnings = log
+        .iter()
+        .filter(|line| Gateway::log_field(line, "key") == Some(&"server.max_connections".into()));
+    let warning = warnings.next().expect("a warning");
+    let field = |name| Gateway::log_field(warning, name).and_then(serde_json::Value::as_u64);
+    assert_eq!(field("configured"), Some(10_000));
+    assert_eq!(
+        field("files"),
+        Some(FILES.into()),
+        "the soft limit is raised"
+    );
+    assert!(field("in_force").is_some_and(|room| room > 32 && room < 128));
+    assert_eq!(warnings.count(), 0, "it is said once");
 }

@@ -8,7 +8,11 @@ mod upgrade;
 
 use std::time::Duration;
 
-use crate::support::{Behaviour, RawClient, RequestBuilder, Stage, assert_eventually, request};
+use serde_json::Value;
+
+use crate::support::{
+    Behaviour, Gateway, RawClient, RequestBuilder, Stage, assert_eventually, request,
+};
 
 const APPS: &str = "/openapi/v1/apps";
 
@@ -22,6 +26,19 @@ async fn begin(stage: &Stage, request: &RequestBuilder) -> RawClient {
     let head = client.read_head().await;
     assert_eq!(head.status, 200, "{head:?}");
     client
+}
+
+/// Tells whether a line of the log is that of a request with this status.
+fn is_access_line(line: &Value, status: u16) -> bool {
+    line["target"] == "access" && Gateway::log_field(line, "status") == Some(&status.into())
+}
+
+/// Picks the line of a request that the gateway has refused with this status.
+fn is_refusal(status: u16) -> impl Fn(&Value) -> bool {
+    move |line| {
+        let outcome = Gateway::log_field(line, "outcome");
+        is_access_line(line, status) && outcome == Some(&"rejected".into())
+    }
 }
 
 /// The next piece of a body, as text.

@@ -55,16 +55,18 @@ pub fn cookies(bytes: &[u8]) {
 /// Names under which only the gateway speaks, in any spelling.
 const OURS: [&str; 1] = ["x-request-id"];
 
+/// Names that are variables of a server's own, and nobody's to say, in any spelling.
+const SERVERS: [&str; 2] = ["script-name", "path-info"];
+
 /// Names that are a trusted proxy's, and then only as they are spelled here.
-const PROXYS: [&str; 8] = [
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
+const PROXYS: [&str; 7] = [
     "x-real-ip",
     "cf-connecting-ip",
     "forwarded",
+    "x-script-name",
+    "x-original-url",
+    "x-rewrite-url",
+    "remote-user",
 ];
 
 /// Names that matter, and then only as they are spelled here.
@@ -118,10 +120,10 @@ pub fn headers(bytes: &[u8]) {
 fn may_stay(name: &str, trusted: bool) -> bool {
     let folded = wsgi_folds(name);
     let is_one_of = |names: &[&str]| names.iter().any(|known| wsgi_folds(known) == folded);
-    if is_one_of(&IDENTITY) || is_one_of(&OURS) {
+    if name.contains('_') || is_one_of(&IDENTITY) || is_one_of(&OURS) || is_one_of(&SERVERS) {
         false
-    } else if is_one_of(&PROXYS) {
-        trusted && PROXYS.contains(&name)
+    } else if is_one_of(&PROXYS) || folded.starts_with("X_FORWARDED_") {
+        trusted && !name.contains('.')
     } else {
         !is_one_of(&ONE_SPELLING) || ONE_SPELLING.contains(&name)
     }

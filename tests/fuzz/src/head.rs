@@ -1,10 +1,10 @@
 //! The checks on a raw head, against the parser that pingora uses.
 
-use difygate::fuzzing::{has_bare_lf, has_content_length, is_host, target_of};
+use difygate::fuzzing::{BodyWatch, has_bare_lf, has_content_length, is_host, target_of};
 use httparse::{EMPTY_HEADER, Request, Status};
 
-/// What the checks find in the bytes is what the parser has found: the request's target, and
-/// whether there is a `Content-Length`.
+/// What the checks find in the bytes is what the parser has found: the request's target, whether
+/// there is a `Content-Length`, and where the body begins, however the head arrives.
 pub fn head(bytes: &[u8]) {
     let mut fields = [EMPTY_HEADER; 256];
     let mut request = Request::new(&mut fields);
@@ -18,6 +18,14 @@ pub fn head(bytes: &[u8]) {
     assert_eq!(has_bare_lf(raw), lone);
     if lone {
         return;
+    }
+    for step in [1, 2, 3, 5, length] {
+        let mut watch = BodyWatch::default();
+        for piece in raw.chunks(step) {
+            assert!(!watch.is_behind_head(), "an end before the end");
+            assert!(watch.take_head(piece).is_ok());
+        }
+        assert!(watch.is_behind_head(), "no end in pieces of {step}");
     }
     assert_eq!(Some(target_of(raw)), request.path.map(str::as_bytes));
     let named = |name: &str| {

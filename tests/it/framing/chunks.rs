@@ -119,6 +119,39 @@ async fn chunk_lines_that_do_not_end_in_crlf_are_refused() {
     .await;
 }
 
+/// The parser skips empty lines before a request line (RFC 9112 section 2.2), two of which look like
+/// the end of a head.
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_lines_before_a_request_hide_nothing_of_its_body() {
+    let (gateway, upstream) = open().await;
+    for empty_lines in 0..4 {
+        let head = format!("{}{}", "\r\n".repeat(empty_lines), head());
+        let in_order = format!("{head}5\r\nhello\r\n0\r\n\r\n");
+        let (response, _) = send(&gateway, &in_order).await;
+        assert_eq!(response.status, 200, "{empty_lines} empty lines");
+        assert_eq!(upstream.take_requests().remove(0).body, b"hello");
+
+        let extended = format!("{head}5;x=1\r\nhello\r\n0\r\n\r\n");
+        let forbidden = format!("{head}5\r\nhello\r\n0\r\nHost: b\r\n\r\n");
+        for bytes in [extended, forbidden] {
+            // Where the head's own end is parted from it, and everywhere else.
+            for cut in (1..bytes.len())
+                .step_by(5)
+                .chain(head.len() - 3..=head.len())
+            {
+                let mut client = gateway.client().await;
+                let (begin, end) = bytes.split_at(cut);
+                client.send(begin.as_bytes()).await;
+                let _ = client.try_send(end.as_bytes()).await;
+                let response = client.read_response().await;
+                assert_eq!(response.status, 400, "{bytes:?} cut at {cut}");
+                let whole = |seen: &RecordedRequest| seen.complete;
+                assert!(!upstream.take_requests().iter().any(whole), "{bytes:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_chunks_over_one_connection_pass_as_they_are() {
     let (gateway, upstream) = open().await;

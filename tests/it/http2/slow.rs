@@ -103,6 +103,23 @@ async fn a_stream_whose_body_is_through_may_wait_for_its_answer() {
     assert!(printed.out.contains("{\"n\":1}"), "{printed:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interim_answer_of_the_upstreams_is_not_taken_for_one() {
+    let stage = stage(|gateway| gateway).await;
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+    stage.upstream.on("*", Behaviour::Raw(interim));
+
+    let expecting = ["-H", "expect: 100-continue", "-d", "body"];
+    let printed = curl(&stage.gateway, "/files/1", &expecting).await;
+
+    assert!(printed.out.starts_with("HTTP/2 502"), "{printed:?}");
+    let is_line = |line: &serde_json::Value| {
+        let field = |name| Gateway::log_field(line, name);
+        field("status") == Some(&502.into()) && field("outcome") == Some(&"rejected".into())
+    };
+    stage.gateway.wait_for_log(is_line).await;
+}
+
 /// Answers one request once its body has come, which is not read before `go`.
 async fn answer(mut stream: TcpStream, go: Arc<Notify>) {
     let mut head = Vec::new();

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
+use super::is_refusal;
 use super::manual::Manual;
 use crate::support::{Behaviour, Gateway, RawClient, Stage, request};
 
@@ -77,4 +78,59 @@ async fn an_answer_that_is_broken_off_ends_the_connection_and_is_logged_as_abort
         line["target"] == "access" && outcome == Some(&"aborted".into())
     };
     stage.gateway.wait_for_log(is_line).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_interim_answer_the_client_is_told_what_went_wrong() {
+    let stage = Stage::with(|gateway| gateway.set("upstream.read_timeout", "\"500ms\"")).await;
+    let early_hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec();
+    stage
+        .upstream
+        .on("/files/closes", Behaviour::CloseBeforeHeader)
+        .on(
+            "/files/nonsense",
+            Behaviour::Raw(b"NONSENSE\r\n\r\n".to_vec()),
+        )
+        .on("/files/hangs", Behaviour::HangBeforeHeader)
+        .on("/files/hints", Behaviour::Raw(early_hints));
+
+    for (path, status) in [
+        ("/files/closes", 502),
+        ("/files/nonsense", 502),
+        ("/files/hangs", 504),
+        ("/files/hints", 502),
+    ] {
+        let mut client = stage.gateway.client().await;
+        let sent = request("POST", path)
+            .header("Expect", "100-continue")
+            .body("body");
+        // The upstream asks for the body, and then does what it does.
+        client.send(&sent.to_bytes()).await;
+        let response = client.read_response().await;
+        assert_eq!(response.interim.first(), Some(&100), "{path}");
+        assert_eq!(response.status, status, "{path} got {response:?}");
+        assert_eq!(response.json()["status"], status);
+        assert!(client.is_closed(CLOSES_WITHIN).await, "{path}");
+        let of_this = |line: &Value| {
+            is_refusal(status)(line) && Gateway::log_field(line, "path") == Some(&path.into())
+        };
+        stage.gateway.wait_for_log(of_this).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_out_of_order_is_refused_after_a_100_too() {
+    let stage = Stage::set().await;
+    let mut client = stage.gateway.client().await;
+    let head = "POST /files/1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    client.send(head.as_bytes()).await;
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+    assert_eq!(client.read_exact(interim.len()).await, interim);
+
+    client.send(b"5;x\r\nhello\r\n0\r\n\r\n").await;
+
+    let response = client.read_response().await;
+    assert_eq!(response.status, 400, "{response:?}");
+    stage.gateway.wait_for_log(is_refusal(400)).await;
 }

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::manual::Manual;
-use super::{APPS, Stage, request, upgrade};
+use super::{APPS, Stage, is_refusal, request, upgrade};
 use crate::support::{Behaviour, Gateway, GatewayBuilder, RawClient, assert_eventually, within};
 
 /// How far a client may fall behind here.
@@ -190,10 +190,14 @@ async fn who_waits_for_a_100_is_not_late() {
         .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
         .await
         .unwrap();
-    assert_eq!(client.read_exact(12).await, b"HTTP/1.1 100");
-    // From its first byte on it is like any other.
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\n";
+    assert_eq!(client.read_exact(interim.len()).await, interim);
+    // From its first byte on it is like any other, and a 100 is no answer.
     client.send(b"begin").await;
+    let response = client.read_response().await;
+    assert_eq!(response.status, 408, "{response:?}");
     assert!(client.is_closed(CLOSES_WITHIN).await);
+    gateway.wait_for_log(is_refusal(408)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use crate::support::{Gateway, Matched, RawClient, Stage, Wsgi};
 use super::open;
 
 /// What only the gateway may say.
-const OURS: [&str; 13] = [
+const OURS: [&str; 17] = [
     "X-Dify-Subject-Type",
     "X-Dify-Subject-Email",
     "X-Dify-Subject-Issuer",
@@ -20,6 +20,10 @@ const OURS: [&str; 13] = [
     "X-Real-IP",
     "CF-Connecting-IP",
     "Forwarded",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Protocol",
+    "X-Script-Name",
+    "Remote-User",
 ];
 
 /// The spellings that servers fold together.
@@ -122,6 +126,40 @@ async fn what_connection_names_stays_where_it_must() {
             ("Host", "gateway.test"),
         ] {
             assert_eq!(found(&matched, name), [value], "{name}, named by {named:?}");
+        }
+    }
+}
+
+/// gunicorn believes `SCRIPT_NAME` of a peer that it trusts, as it does the loopback, and has the
+/// application route what is left of the path.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_moves_the_path_that_was_judged() {
+    let wsgi = Wsgi::start().await;
+    let strangers = Gateway::builder().upstream(wsgi.addr());
+    let proxys = Gateway::builder()
+        .upstream(wsgi.addr())
+        .set("server.trusted_proxies", r#"["127.0.0.1/32"]"#);
+    for gateway in [strangers.start().await, proxys.start().await] {
+        for (path, prefix, rest, endpoint) in [
+            (
+                "/files/inner/api/x",
+                "/files",
+                "/inner/api/x",
+                "open /files/<path:name>",
+            ),
+            ("/x/openapi/v1/apps", "/x", "/openapi/v1/apps", "404"),
+        ] {
+            for (name, value) in [("Script-Name", prefix), ("Path-Info", rest)] {
+                for spelling in spellings(name) {
+                    let fields = format!("{spelling}: {value}\r\n");
+                    let matched = send(&gateway, &get(path, &fields)).await;
+                    assert_eq!(matched.endpoint, endpoint, "{path} with {spelling}");
+                    assert_eq!(matched.path, path, "{spelling}");
+                    assert_eq!(found(&matched, name), Vec::<&str>::new(), "{spelling}");
+                    let mounted = matched.environ.get("SCRIPT_NAME").map(String::as_str);
+                    assert_eq!(mounted, Some(""), "{spelling}");
+                }
+            }
         }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct GatewayBuilder {
     arguments: Vec<&'static str>,
     database: Option<Database>,
     program: PathBuf,
+    /// The soft and the hard limit of open files, where it does not have ours.
+    open_files: Option<(u32, u32)>,
 }
 
 impl GatewayBuilder {
@@ -39,6 +41,7 @@ impl GatewayBuilder {
             arguments: Vec::new(),
             database: None,
             program: env!("CARGO_BIN_EXE_difygate").into(),
+            open_files: None,
         }
         .set("server.listen", r#"["127.0.0.1:0"]"#)
         .set("admin.listen", r#""127.0.0.1:0""#)
@@ -134,6 +137,23 @@ impl GatewayBuilder {
         self
     }
 
+    /// Gives it a soft and a hard limit of open files.
+    pub(crate) fn open_files(mut self, soft: u32, hard: u32) -> Self {
+        self.open_files = Some((soft, hard));
+        self
+    }
+
+    /// The program that becomes the gateway.
+    fn command(&self) -> Command {
+        let Some((soft, hard)) = self.open_files else {
+            return Command::new(&self.program);
+        };
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited]).arg(&self.program);
+        shell
+    }
+
     /// The configuration file.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
@@ -169,7 +189,8 @@ impl GatewayBuilder {
             .contains(&key)
         };
         let logs = Logs::create(dir.path());
-        let child = Command::new(self.program)
+        let child = self
+            .command()
             .args(["serve", "--config"])
             .arg(&config)
             .args(self.arguments)
