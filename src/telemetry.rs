@@ -23,8 +23,10 @@ use crate::{
 };
 
 mod remember;
+mod shortened;
 
 use remember::Remember;
+pub use shortened::shortened;
 
 /// Our own targets: the crate, its audit trail and its access log.
 const OWN_TARGETS: [&str; 3] = ["difygate", AUDIT, "access"];
