@@ -88,7 +88,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     } = load(file)?;
     let clock = app::system_clock();
     let health = Health::new(&clock);
-    let levels = telemetry::init(&config.log, &health.faults)?;
+    let log = telemetry::init(&config.log, &health)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     leave_no_core();
     for warning in warnings {
@@ -101,7 +101,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
         let live = app.live();
         let reload = async || {
             let reloaded: anyhow::Result<()> = async {
-                live.apply(&load(file)?, &spelling, &levels).await?;
+                live.apply(&load(file)?, &spelling, log.levels()).await?;
                 Ok(())
             }
             .await;
