@@ -107,7 +107,7 @@ impl App {
         stores: StoreSet,
     ) -> Result<Self, StartError> {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::with(&health.log));
         metrics.know_rejections(Rejection::EXAMPLES.map(|rejection| rejection.reason()));
         let Checked { routes, tls } = check(config)?;
         let routing = Routing::new(routes, backends(config, &health)?);

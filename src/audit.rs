@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::{clock::Timestamp, token::TokenKind};
+use crate::{clock::Timestamp, telemetry, token::TokenKind};
 
 /// Something worth remembering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub enum AuditEvent<'a> {
         kind: TokenKind,
         /// The OAuth client it belongs to, where known.
         client_id: Option<&'a str>,
-        /// The request's method.
+        /// The request's method, shortened.
         method: &'a str,
-        /// The canonical path, without the query.
+        /// The canonical path, without the query, shortened.
         path: &'a str,
         /// The request's id, as in the access log.
         request_id: &'a str,
@@ -114,12 +114,28 @@ impl AuditEvent<'_> {
         }
     }
 
+    /// Emits the event, for the token check: it waits for nothing. Where too many events wait to be
+    /// written, this one is lost, and counted.
+    pub fn emit(&self) {
+        if telemetry::take_audit_place() {
+            self.write();
+        }
+    }
+
+    /// Emits the event, for an endpoint: those are rare, and wait for a place, two seconds at most,
+    /// before the event is lost, and counted.
+    pub async fn emit_patiently(&self) {
+        if telemetry::wait_for_audit_place().await {
+            self.write();
+        }
+    }
+
     /// Writes the event to the audit stream.
     #[expect(
         clippy::too_many_lines,
         reason = "one table of what each event says is easier to check than parts of one"
     )]
-    pub fn emit(&self) {
+    fn write(&self) {
         let event = self.name();
         match self {
             Self::TokenExpired { token_id } => {

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod coherence;
+mod doubt;
 mod end;
 pub mod entry;
 mod flight;
@@ -102,6 +103,8 @@ struct Desk {
     refusals: pace::RefusalRate,
     /// Refusals that Redis has not got yet.
     overdue: end::Overdue,
+    /// Tokens that may have ended.
+    doubts: doubt::Doubts,
     complaints: Complaints,
 }
 
@@ -119,6 +122,7 @@ impl TokenChecker {
                 clients: entry::ClientIds::default(),
                 refusals: pace::RefusalRate::default(),
                 overdue: end::Overdue::default(),
+                doubts: doubt::Doubts::default(),
                 complaints: Complaints::default(),
                 stores,
                 settings,

@@ -68,7 +68,7 @@ pub async fn run(options: &cli::Demo, stop: impl Future<Output = ()>) -> anyhow:
     let config = config::load(Some(("the demo", &text)), &environment)?.config;
     let clock = app::system_clock();
     let health = Health::new(&clock);
-    telemetry::init(&config.log, &health.faults)?;
+    let _log = telemetry::init(&config.log, &health)?;
 
     let tokens = Arc::new(EmbeddedTokens::new(Arc::clone(&clock)));
     let directory = EmbeddedDirectory::default();

@@ -214,7 +214,8 @@ impl DeviceFlow {
                 created_ip: &state.created_ip,
                 poll_ip: from,
             }
-            .emit();
+            .emit_patiently()
+            .await;
         }
         Ok(approval.poll_payload.clone())
     }

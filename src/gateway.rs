@@ -28,6 +28,7 @@ use crate::{
     metrics::{Metrics, Outcome},
     rate_limit::bearer::BearerLimiter,
     route::{BearerRule, CanonicalPath, Decision, LocalEndpoint},
+    telemetry::shortened,
     token::{self, BearerToken},
     trace::Tracer,
 };
@@ -211,8 +212,8 @@ impl Gateway {
                             token_id: entry.context.token_id,
                             kind,
                             client_id: entry.context.client_id.as_deref(),
-                            method: head.method.as_str(),
-                            path: path.as_str(),
+                            method: shortened(head.method.as_str()),
+                            path: shortened(path.as_str()),
                             request_id: ctx.request_id(),
                         }
                         .emit();

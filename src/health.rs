@@ -8,7 +8,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicBool, atomic::Ordering},
 };
 
-use crate::clock::{Clock, Timestamp};
+use crate::{
+    clock::{Clock, Timestamp},
+    metrics::LogMetrics,
+};
 
 mod faults;
 
@@ -149,6 +152,8 @@ pub struct Health {
     pub upstream: Arc<Dependency>,
     /// What was logged as a fault lately.
     pub faults: Arc<Faults>,
+    /// What became of the log's lines.
+    pub log: LogMetrics,
     enterprise: OnceLock<Arc<Dependency>>,
     clock: Arc<dyn Clock>,
     draining: AtomicBool,
@@ -194,6 +199,7 @@ impl Health {
             redis: dependency(DependencyName::Redis),
             upstream: dependency(DependencyName::Upstream),
             faults: Faults::new(clock),
+            log: LogMetrics::new(),
             enterprise: OnceLock::new(),
             clock: Arc::clone(clock),
             draining: AtomicBool::new(false),

@@ -42,11 +42,9 @@ fn main() -> ExitCode {
         Command::Check { config, connect } => check(&config, connect),
         Command::Migrate(options) => migrate(&options),
         Command::Prune(file) => job(&file, maintenance::prune),
-        Command::Demo(options) => runtime().and_then(|runtime| {
-            runtime.block_on(async {
-                let signals = Signals::install()?;
-                demo::run(&options, stop_asked(signals)).await
-            })
+        Command::Demo(options) => complete(async {
+            let signals = Signals::install()?;
+            demo::run(&options, stop_asked(signals)).await
         }),
         Command::Completions { shell } => {
             manual::completions(shell, &mut io::stdout()).map_err(Into::into)
@@ -101,20 +99,20 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     } = load(file)?;
     let clock = app::system_clock();
     let health = Health::new(&clock);
-    let levels = telemetry::init(&config.log, &health.faults)?;
+    let log = telemetry::init(&config.log, &health)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "difygate starts");
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     open_files::fit(&mut config);
-    runtime()?.block_on(async {
+    complete(async {
         let mut signals = Signals::install().context("no signal handler could be installed")?;
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
         let app = App::build(&config, clock, health, stores)?;
         let live = app.live();
         let reload = async || {
             let reloaded: anyhow::Result<()> = async {
-                live.apply(&load(file)?, &spelling, &levels).await?;
+                live.apply(&load(file)?, &spelling, log.levels()).await?;
                 Ok(())
             }
             .await;
@@ -134,30 +132,69 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
             let sockets = Sockets::bind(&config).await?;
             (app.start().await.context(NO_THREADS)?, sockets)
         };
+        let path = &config.server.upgrade_socket;
         running
             .serve(sockets, async |sockets| {
-                loop {
-                    match signals.next().await {
-                        Signal::Stop => return Stop::Asked,
-                        Signal::Reload => reload().await,
-                        Signal::HandOver => {
-                            let path = &config.server.upgrade_socket;
-                            match sockets.hand_over(path).await {
-                                Ok(()) => return Stop::HandedOver,
-                                Err(error) => tracing::error!(
-                                    %error,
-                                    socket = %path.display(),
-                                    "SIGQUIT: no process started with --upgrade took over; \
-                                     this one goes on"
-                                ),
-                            }
-                        }
-                    }
-                }
+                until_told(&mut signals, sockets, path, &reload).await
             })
             .await;
         Ok(())
     })
+}
+
+/// Does what signals ask for, until one of them ends this process's time.
+async fn until_told(
+    signals: &mut Signals,
+    sockets: &Sockets,
+    path: &Path,
+    reload: &impl AsyncFn(),
+) -> Stop {
+    loop {
+        match signals.next().await {
+            Signal::Stop => return Stop::Asked,
+            Signal::Reload => reload().await,
+            Signal::HandOver => {
+                if let Some(why) = hand_over(signals, sockets, path, reload).await {
+                    return why;
+                }
+            }
+        }
+    }
+}
+
+/// Hands the sockets over; `None` when nobody took them. Signals are heard meanwhile: a successor that
+/// says nothing must not keep this process from stopping. The last word is written in one step, so
+/// that a hand-over which is dropped has changed nothing.
+async fn hand_over(
+    signals: &mut Signals,
+    sockets: &Sockets,
+    path: &Path,
+    reload: &impl AsyncFn(),
+) -> Option<Stop> {
+    let handing = sockets.hand_over(path);
+    tokio::pin!(handing);
+    loop {
+        tokio::select! {
+            // Sockets that have changed hands are the successor's, whatever else is asked for.
+            biased;
+            handed = &mut handing => {
+                let Err(error) = handed else {
+                    return Some(Stop::HandedOver);
+                };
+                tracing::error!(
+                    %error,
+                    socket = %path.display(),
+                    "SIGQUIT: no process started with --upgrade took over; this one goes on"
+                );
+                return None;
+            }
+            signal = signals.next() => match signal {
+                Signal::Stop => return Some(Stop::Asked),
+                Signal::Reload => reload().await,
+                Signal::HandOver => tracing::warn!("SIGQUIT: the sockets are being handed over already"),
+            },
+        }
+    }
 }
 
 /// Completes when the process is asked to stop before it has any sockets.
@@ -181,7 +218,7 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
     writeln!(out, "the configuration is valid")?;
     if connect {
         let problems =
-            runtime()?.block_on(preflight::connect(&loaded.config, &app::system_clock()));
+            complete(async { Ok(preflight::connect(&loaded.config, &app::system_clock()).await) })?;
         if !problems.is_empty() {
             for problem in &problems {
                 writeln!(out, "{problem}")?;
@@ -215,7 +252,7 @@ fn job(
     job: impl AsyncFnOnce(&Config, &Arc<dyn Clock>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Loaded { config, .. } = load(file)?;
-    runtime()?.block_on(job(&config, &app::system_clock()))
+    complete(job(&config, &app::system_clock()))
 }
 
 /// Reads the configuration: a file that is named must be there, the default one need not be.
@@ -238,6 +275,15 @@ fn load(file: &ConfigFile) -> anyhow::Result<Loaded> {
     Ok(config::load(file, &environment)?)
 }
 
+/// Runs `work` to its end, and nothing beyond it: a name that is being resolved in a thread of its own
+/// would keep the process for as long as the resolver is silent.
+fn complete<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}
+
 /// Builds a runtime for what is not the serving of connections: jobs, stores, signals, and the admin
 /// listener. One thread is plenty.
 fn runtime() -> anyhow::Result<Runtime> {
@@ -252,4 +298,33 @@ fn runtime() -> anyhow::Result<Runtime> {
 /// read again, and without `serve --upgrade` nobody to hand anything to.
 async fn stop_asked(mut signals: Signals) {
     while signals.next().await != Signal::Stop {}
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    #[test]
+    fn the_end_does_not_wait_for_a_thread_that_blocks() {
+        let (silent, answer) = mpsc::channel::<()>();
+        let (done, is_done) = mpsc::channel();
+        std::thread::spawn(move || {
+            let outcome = super::complete(async {
+                let (begun, has_begun) = tokio::sync::oneshot::channel();
+                // As a resolver that does not answer.
+                drop(tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    answer.recv()
+                }));
+                Ok(has_begun.await?)
+            });
+            done.send(outcome).unwrap();
+        });
+
+        let outcome = is_done.recv_timeout(Duration::from_secs(30));
+
+        drop(silent);
+        assert!(outcome.unwrap().is_ok());
+    }
 }

@@ -15,12 +15,14 @@ use crate::health::{Health, State};
 mod bearer;
 mod coherence;
 mod connections;
+mod log;
 mod reading;
 mod traces;
 
 pub use bearer::{BearerLimitMetrics, LeaseOutcome};
 pub use coherence::{CoherenceMetrics, FlushReason};
 pub use connections::{ConnectionFailure, ConnectionMetrics, OpenConnection, Protocol};
+pub use log::{Line, LineDrop, LogMetrics};
 pub use reading::{Distribution, Reading};
 pub use traces::{SpanDrop, TraceMetrics};
 
@@ -198,14 +200,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers everything, for a process that logs nothing.
+    pub fn new() -> Self {
+        Self::with(&LogMetrics::new())
+    }
+
+    /// Registers everything, and what the log counts.
     #[expect(
         clippy::expect_used,
         reason = "names and labels are constants; a test builds them once"
     )]
-    pub fn new() -> Self {
+    pub fn with(log: &LogMetrics) -> Self {
         let registry = Registry::new_custom(Some("difygate".into()), None)
             .expect("the namespace is a valid metric name");
+        log.show_in(&registry);
         let rejections = counters(
             &registry,
             "rejections_total",

@@ -12,8 +12,8 @@ use crate::{
     },
     clock::{Clock, Timestamp},
     entropy::Entropy,
-    store::{NewToken, Session, SessionOwner, SessionStore, StoreError},
-    token::{BearerToken, TokenKind},
+    store::{NewToken, Session, SessionOwner, SessionStore, StoreError, Unsure},
+    token::{BearerToken, TokenHash, TokenKind},
 };
 
 /// Longest e-mail and issuer, in characters: the columns' width. An assertion may have more.
@@ -130,7 +130,8 @@ impl Mint {
                 hash,
                 expires_at,
             })
-            .await?;
+            .await
+            .map_err(|unsure| self.doubt(unsure))?;
         if let Some(old) = written.replaced.as_ref().and_then(|replaced| replaced.hash) {
             self.checker.end(&old).await?;
         }
@@ -165,13 +166,39 @@ impl Mint {
     ///
     /// When a store could not say whether everything was done.
     pub async fn revoke(&self, owner: &SessionOwner, id: Uuid) -> Result<bool, StoreError> {
-        let Some(hash) = self.sessions.revoke(owner, id).await? else {
+        let revoked = self.sessions.revoke(owner, id).await;
+        let Some(hash) = revoked.map_err(|unsure| self.doubt(unsure))? else {
             return Ok(false);
         };
         if let Some(hash) = hash {
             self.checker.end(&hash).await?;
         }
         Ok(true)
+    }
+
+    /// Revokes the session of the token that was shown; `false` when it is none of the owner's.
+    ///
+    /// A token whose row has ended already, perhaps by this very request when it was sent before and
+    /// its answer was lost, ends in the caches as well, which is a success like the first one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mint::revoke`].
+    pub async fn revoke_shown(
+        &self,
+        owner: &SessionOwner,
+        id: Uuid,
+        shown: &TokenHash,
+    ) -> Result<bool, StoreError> {
+        Ok(self.revoke(owner, id).await? || self.checker.end_if_gone(shown).await?)
+    }
+
+    /// Has a token that may have ended looked at until that is known.
+    fn doubt(&self, unsure: Unsure) -> StoreError {
+        if let Some(hash) = &unsure.ended {
+            self.checker.doubt(hash);
+        }
+        unsure.error
     }
 
     /// Makes a UUIDv7: ordered by time, as Dify's own ids are.

@@ -210,7 +210,8 @@ impl Sso {
                 client_id: &login.client_id,
                 device_label: &login.device_label,
             }
-            .emit();
+            .emit_patiently()
+            .await;
             return Ok(Completed::BelongsToAccount);
         }
         let grant = ApprovalGrant {
@@ -261,7 +262,8 @@ impl Sso {
                 client_id: &login.client_id,
                 device_label: &login.device_label,
             }
-            .emit();
+            .emit_patiently()
+            .await;
             return Err(NotApproved::BelongsToAccount);
         }
         let nonce = Nonce::Grant(grant.nonce.clone());

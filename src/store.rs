@@ -28,7 +28,7 @@ pub use flow::{FlowStore, FlowValue, Windows};
 pub use nonces::{Nonce, Nonces};
 pub use observer::CacheObserver;
 pub use sessions::{
-    LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, Written,
+    LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, Unsure, Written,
 };
 
 /// Why a store could not answer.

@@ -1,6 +1,9 @@
 //! Logs: JSON or text on standard error, through tracing; audit events in a stream of their own
 //! where `log.audit` wants one.
 //!
+//! No request waits for a stream: lines go through a bounded queue, and what finds no room there,
+//! or cannot be written, is counted and said.
+//!
 //! Libraries are heard at `warn` and above only, at whatever level the gateway itself speaks:
 //! below that, pingora prints whole request heads and the Postgres client prints parameters.
 
@@ -8,7 +11,8 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tracing::level_filters::LevelFilter;
@@ -19,12 +23,18 @@ use tracing_subscriber::{
 
 use crate::{
     config::{AuditStream, LogConfig, LogFormat, LogLevel},
-    health::Faults,
+    health::Health,
 };
 
+mod queue;
 mod remember;
+mod shortened;
+mod writer;
 
+use queue::{Entrance, Queue};
 use remember::Remember;
+pub use shortened::shortened;
+use writer::Writer;
 
 /// Our own targets: the crate, its audit trail and its access log.
 const OWN_TARGETS: [&str; 3] = ["difygate", AUDIT, "access"];
@@ -32,12 +42,24 @@ const OWN_TARGETS: [&str; 3] = ["difygate", AUDIT, "access"];
 /// The target of audit events.
 const AUDIT: &str = "audit";
 
+/// How long the end of the process waits for what a stream has left to be written …
+const FLUSH_STEP: Duration = Duration::from_millis(100);
+
+/// … so often. A process that was stopped for a while has lost one step, and not the log.
+const FLUSH_STEPS: usize = 30;
+
+/// The queue that audit events go to; a process has one log.
+static AUDIT_QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+
 /// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The process logs already.
     #[error(transparent)]
     Initialized(#[from] TryInitError),
+    /// A standard stream cannot be used, or no thread can be started for it.
+    #[error("the log cannot be written: {0}")]
+    Stream(#[from] io::Error),
     /// The audit file cannot be written.
     #[error("log.audit: cannot append to {path}: {error}")]
     AuditFile {
@@ -71,23 +93,62 @@ impl std::fmt::Debug for LogLevels {
     }
 }
 
-/// Starts logging as configured; `faults` gets the gateway's own warnings and errors as well.
+/// The log of this process. Its end waits until everything is written, for three seconds a
+/// stream at most.
+#[derive(Debug)]
+pub struct Logging {
+    levels: LogLevels,
+    queues: Vec<Arc<Queue>>,
+}
+
+impl Logging {
+    /// Returns what is heard, to be changed.
+    pub const fn levels(&self) -> &LogLevels {
+        &self.levels
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        for _ in 0..FLUSH_STEPS {
+            // In turn: one that is stuck must not cost the other its last words.
+            let late = self.queues.iter().filter(|queue| !queue.flush(FLUSH_STEP));
+            if late.count() == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Starts logging as configured; `health` gets the gateway's own warnings and errors as well, and
+/// the number of lines that are lost.
 ///
 /// # Errors
 ///
 /// [`TelemetryError`]; nothing is logged then.
-pub fn init(config: &LogConfig, faults: &Arc<Faults>) -> Result<LogLevels, TelemetryError> {
-    let audit: Option<Boxed> = match &config.audit {
+pub fn init(config: &LogConfig, health: &Health) -> Result<Logging, TelemetryError> {
+    let mut streams = Vec::new();
+    let mut stream = |name, file| {
+        let queue = Arc::new(Queue::new(health.log.clone()));
+        streams.push(Writer {
+            name,
+            file,
+            queue: Arc::clone(&queue),
+        });
+        queue
+    };
+    let log = stream("log", writer::unlocked(&io::stderr())?);
+    let audit = match &config.audit {
         AuditStream::Log => None,
-        AuditStream::Stdout => Some(json_lines(io::stdout)),
-        AuditStream::File(path) => Some(json_lines(Mutex::new(append_to(path)?))),
+        AuditStream::Stdout => Some(stream("audit", writer::unlocked(&io::stdout())?)),
+        AuditStream::File(path) => Some(stream("audit", append_to(path)?)),
     };
     let audit_elsewhere = audit.is_some();
     let (filter, handle) = reload::Layer::new(targets(config.level, audit_elsewhere));
     let lines: Boxed = match config.format {
-        LogFormat::Json => json_lines(io::stderr),
+        LogFormat::Json => json_lines(&log),
         LogFormat::Text => fmt::layer()
-            .with_writer(io::stderr)
+            .with_writer(Entrance(Arc::clone(&log)))
             .with_ansi(false)
             .boxed(),
     };
@@ -95,21 +156,46 @@ pub fn init(config: &LogConfig, faults: &Arc<Faults>) -> Result<LogLevels, Telem
     let layers: Vec<Boxed> = [
         Some(lines.with_filter(filter).boxed()),
         Some(
-            Remember(Arc::clone(faults))
+            Remember(Arc::clone(&health.faults))
                 .with_filter(Remember::hears())
                 .boxed(),
         ),
-        audit.map(|audit| audit.with_filter(audit_alone).boxed()),
+        audit
+            .as_ref()
+            .map(|audit| json_lines(audit).with_filter(audit_alone).boxed()),
     ]
     .into_iter()
     .flatten()
     .collect();
     registry().with(layers).try_init()?;
+    // There was no log before this one.
+    let _ = AUDIT_QUEUE.set(audit.unwrap_or(log));
+    let queues = streams.iter().map(|it| Arc::clone(&it.queue)).collect();
+    for stream in streams {
+        stream.start()?;
+    }
     log_panics();
-    Ok(LogLevels {
+    let levels = LogLevels {
         filter: handle,
         audit_elsewhere,
-    })
+    };
+    Ok(Logging { levels, queues })
+}
+
+/// Takes a place for an audit event that is about to be emitted. `false`: there is none, and the
+/// event is counted as lost. Waits for nothing.
+pub fn take_audit_place() -> bool {
+    AUDIT_QUEUE
+        .get()
+        .is_none_or(|queue| queue.take_audit_place())
+}
+
+/// Like [`take_audit_place`], and waits for a place, two seconds at most.
+pub async fn wait_for_audit_place() -> bool {
+    match AUDIT_QUEUE.get() {
+        Some(queue) => queue.wait_for_audit_place().await,
+        None => true,
+    }
 }
 
 /// Who is heard in the log, and from which level on.
@@ -136,12 +222,9 @@ fn targets(configured: LogLevel, audit_elsewhere: bool) -> Targets {
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-fn json_lines<W>(writer: W) -> Boxed
-where
-    W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
-{
+fn json_lines(queue: &Arc<Queue>) -> Boxed {
     fmt::layer()
-        .with_writer(writer)
+        .with_writer(Entrance(Arc::clone(queue)))
         .json()
         .flatten_event(true)
         .boxed()

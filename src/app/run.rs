@@ -96,6 +96,7 @@ impl App {
             tasks.spawn(Backend::keep_fresh(Arc::downgrade(&backend)));
         }
         tasks.spawn(Arc::clone(&self.gateway.checker).keep_sweeping());
+        tasks.spawn(Arc::clone(&self.gateway.checker).keep_settling());
         tasks.spawn(Arc::clone(&self.gateway.bearer_limit).keep_sweeping());
         tasks.spawn(Arc::clone(&self.gateway.activity).keep_flushing());
         if let Some(days) = self.prune {

@@ -148,7 +148,8 @@ impl DeviceFlow {
             rotated: minted.rotated,
             expires_at: minted.expires_at,
         }
-        .emit();
+        .emit_patiently()
+        .await;
         Ok(())
     }
 
@@ -180,7 +181,8 @@ impl DeviceFlow {
             device_label: &state.device_label,
             subject_email: &person.email,
         }
-        .emit();
+        .emit_patiently()
+        .await;
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use crate::{
     },
     http::{Malformed, Rejection, Reply, body::Fault},
     rate_limit::{Caller, Limit},
-    store::{Session, SessionOwner},
-    token::BearerToken,
+    store::{Session, SessionOwner, StoreError},
+    token::{BearerToken, TokenHash},
 };
 
 /// Sessions on a page where the client names no number.
@@ -94,8 +94,9 @@ impl Endpoints {
     }
 
     pub(super) async fn revoke_self(&self, request: &LocalRequest<'_>) -> Result<Reply, Rejection> {
-        let entry = self.bearer(request).await?;
-        self.revoke(&entry, entry.context.token_id).await
+        let (entry, shown) = self.shown(request).await?;
+        let (owner, id) = (owner_of(&entry), entry.context.token_id);
+        revoked(self.mint.revoke_shown(&owner, id, &shown).await)
     }
 
     pub(super) async fn revoke_session(
@@ -104,19 +105,16 @@ impl Endpoints {
     ) -> Result<Reply, Rejection> {
         let entry = self.bearer(request).await?;
         let id = Uuid::parse_str(request.segment).map_err(|_| Rejection::NotFound)?;
-        self.revoke(&entry, id).await
-    }
-
-    async fn revoke(&self, entry: &Entry, id: Uuid) -> Result<Reply, Rejection> {
-        match self.mint.revoke(&owner_of(entry), id).await {
-            Ok(true) => Ok(Reply::json(StatusCode::OK, &json!({"status": "revoked"}))),
-            Ok(false) => Err(Rejection::NotFound),
-            Err(_) => Err(Rejection::StoreUnavailable),
-        }
+        revoked(self.mint.revoke(&owner_of(&entry), id).await)
     }
 
     /// Checks the request's token; both kinds are accepted here.
     async fn bearer(&self, request: &LocalRequest<'_>) -> Result<LiveEntry, Rejection> {
+        Ok(self.shown(request).await?.0)
+    }
+
+    /// Checks the request's token, and returns its hash as well.
+    async fn shown(&self, request: &LocalRequest<'_>) -> Result<(LiveEntry, TokenHash), Rejection> {
         let mut values = request.headers.get_all(header::AUTHORIZATION).iter();
         let value = values.next().ok_or(Rejection::BearerRequired)?;
         if values.next().is_some() {
@@ -128,10 +126,18 @@ impl Endpoints {
             Verdict::Live(entry) if entry.context.subject.kind() == token.kind() => {
                 self.bearer_limit.admit(entry.context.token_id).await?;
                 self.activity.note(&entry);
-                Ok(entry)
+                Ok((entry, token.hash()))
             }
             Verdict::Live(_) | Verdict::Refused => Err(Rejection::InvalidToken),
         }
+    }
+}
+
+fn revoked(outcome: Result<bool, StoreError>) -> Result<Reply, Rejection> {
+    match outcome {
+        Ok(true) => Ok(Reply::json(StatusCode::OK, &json!({"status": "revoked"}))),
+        Ok(false) => Err(Rejection::NotFound),
+        Err(_) => Err(Rejection::StoreUnavailable),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pingora::{Error, proxy::Session};
 
 use super::Ctx;
-use crate::metrics::Outcome;
+use crate::{metrics::Outcome, telemetry::shortened};
 
 mod lines;
 
@@ -27,6 +27,7 @@ pub(super) fn log(
     let head = session.req_header();
     let path = String::from_utf8_lossy(head.raw_path());
     let path = path.split(['?', '#']).next().unwrap_or_default();
+    let (method, path) = (shortened(head.method.as_str()), shortened(path));
     let client = ctx.client.map(tracing::field::display);
     let token_id = ctx
         .principal
@@ -50,7 +51,7 @@ pub(super) fn log(
             tracing::$level!(
                 target: "access",
                 request_id = ctx.request_id(),
-                method = head.method.as_str(),
+                method,
                 path,
                 status = ctx.status,
                 outcome = ctx.outcome.map(Outcome::as_str),

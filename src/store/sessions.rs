@@ -51,6 +51,41 @@ pub struct Replaced {
     pub hash: Option<TokenHash>,
 }
 
+/// The store could not say whether it has ended a token.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unsure {
+    /// Why.
+    #[source]
+    pub error: StoreError,
+    /// The token that may have ended all the same: what was sent may still take effect.
+    pub ended: Option<TokenHash>,
+}
+
+impl Unsure {
+    /// Says what may have become of `ended`. A refusal leaves no doubt, nor does what was never sent.
+    pub fn about(ended: Option<TokenHash>) -> impl FnOnce(StoreError) -> Self {
+        move |error| {
+            let sent = match &error {
+                StoreError::TimedOut { .. } => true,
+                StoreError::Unreachable { source, .. } => source.is_some(),
+                StoreError::Rejected { .. } => false,
+            };
+            Self {
+                error,
+                ended: ended.filter(|_| sent),
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Unsure {
+    /// Nothing that was there has ended.
+    fn from(error: StoreError) -> Self {
+        Self { error, ended: None }
+    }
+}
+
 /// Whose sessions are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionOwner {
@@ -92,8 +127,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether it was done.
-    async fn write(&self, token: &NewToken) -> Result<Written, StoreError>;
+    /// When the store cannot say whether it was done; the rotated row's old token may have ended.
+    async fn write(&self, token: &NewToken) -> Result<Written, Unsure>;
 
     /// Tells whether the row `id` is live: unrevoked, unexpired, and still holding `hash`.
     ///
@@ -119,12 +154,12 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// When the store cannot say whether it was done.
+    /// When the store cannot say whether it was done; the session's token may have ended.
     async fn revoke(
         &self,
         owner: &SessionOwner,
         id: Uuid,
-    ) -> Result<Option<Option<TokenHash>>, StoreError>;
+    ) -> Result<Option<Option<TokenHash>>, Unsure>;
 
     /// Notes when tokens were last used. A note never moves back, nor on by less than
     /// [`LEAST_ADVANCE`], and what was used before the row got its present token is not noted.

@@ -3,10 +3,7 @@
 use std::borrow::Cow;
 
 use super::{SpanId, TraceId};
-
-/// Longest text of an attribute, in bytes: clients choose how long a path and a `Host` are.
-/// Together with the queue's size it bounds the memory of what waits: less than 4 KiB a span.
-const LONGEST_TEXT: usize = 1_024;
+use crate::telemetry;
 
 /// Which side of a call a span tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +42,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// Adds an attribute; text is cut to 1,024 bytes.
+    /// Adds an attribute; text is cut as in the log. Together with the queue's size that bounds the
+    /// memory of what waits: less than 4 KiB a span.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.attributes.push((name, value.into()));
@@ -77,9 +75,9 @@ impl From<&'static str> for Value {
 
 impl From<String> for Value {
     fn from(mut text: String) -> Self {
-        if text.len() > LONGEST_TEXT {
-            let mut ends = (0..=LONGEST_TEXT).rev();
-            text.truncate(ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0));
+        let kept = telemetry::shortened(&text).len();
+        if kept < text.len() {
+            text.truncate(kept);
             text.shrink_to_fit();
         }
         Self::Text(Cow::Owned(text))
@@ -89,20 +87,5 @@ impl From<String> for Value {
 impl From<u16> for Value {
     fn from(number: u16) -> Self {
         Self::Number(number.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_text_is_cut_between_characters() {
-        // Each takes three bytes, and 341 of them 1,023.
-        let text = |count| Value::from("€".repeat(count));
-        assert_eq!(text(2_000), text(341));
-        assert_ne!(text(340), text(341));
-        let plain = |count| Value::from("a".repeat(count));
-        assert_eq!(plain(2_000), plain(LONGEST_TEXT));
     }
 }

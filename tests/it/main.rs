@@ -38,6 +38,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod local_api;
+mod logging;
 mod maintenance;
 mod manual;
 mod observability;

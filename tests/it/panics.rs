@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use difygate::clock::{Clock, SystemClock};
 use difygate::config::{AccessLog, AuditStream, LogConfig, LogFormat, LogLevel};
-use difygate::health::Faults;
+use difygate::health::Health;
 use difygate::telemetry;
 
 /// Set for the child alone.
@@ -45,7 +45,7 @@ async fn panics_with(token: String) {
         audit: AuditStream::Log,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let _levels = telemetry::init(&log, &Faults::new(&clock)).unwrap();
+    let _log = telemetry::init(&log, &Health::new(&clock)).unwrap();
     for way in 0..3 {
         let held = token.clone();
         let task = tokio::spawn(async move {

@@ -5,6 +5,8 @@ use uuid::Uuid;
 
 use crate::support::{ISSUER, NewToken, Stage, request};
 
+mod lost_answers;
+
 const ACCOUNT: &str = "/openapi/v1/account";
 const SESSIONS: &str = "/openapi/v1/account/sessions";
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::support::{
     Behaviour, Gateway, GatewayBuilder, RawClient, Upstream, assert_eventually, get, request,
+    within,
 };
 
 /// Longest wait for a process that has nothing left to do.
@@ -287,4 +289,25 @@ async fn the_place_of_the_upgrade_has_to_be_there() {
         log.contains("/nowhere/at/all.sock") && log.contains("server.upgrade_socket"),
         "{log}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_says_nothing_keeps_no_process_from_stopping() {
+    let world = World::create().await;
+    let mut old = world.gateway().start().await;
+    let silent = UnixListener::bind(world.path("upgrade.sock")).unwrap();
+    old.signal("QUIT");
+    let accepted = within(10.0, "the predecessor", silent.accept()).await;
+    let (mut stream, _) = accepted.unwrap();
+    let mut length = [0; 4];
+    let sent = within(10.0, "the sockets", stream.read_exact(&mut length));
+    sent.await.unwrap();
+
+    old.terminate();
+
+    // The other one could still speak, and nobody has given up on it.
+    old.wait_for_log(|line| says(line, "stopping: no new connections"))
+        .await;
+    assert!(!old.log_text().contains("took over"), "{}", old.log_text());
+    assert_eq!(old.wait_exit(SOON).await.code(), Some(0));
 }

@@ -10,14 +10,14 @@ use crate::{
     clock::Timestamp,
     store::{
         AccountStatus, LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore,
-        StoreError, TokenRecord, Written,
+        StoreError, TokenRecord, Unsure, Written,
     },
     token::TokenHash,
 };
 
 #[async_trait]
 impl SessionStore for EmbeddedTokens {
-    async fn write(&self, token: &NewToken) -> Result<Written, StoreError> {
+    async fn write(&self, token: &NewToken) -> Result<Written, Unsure> {
         let now = self.clock.now();
         let mut rows = lock(&self.rows);
         let same_device = |row: &Row| {
@@ -87,7 +87,7 @@ impl SessionStore for EmbeddedTokens {
         &self,
         owner: &SessionOwner,
         id: Uuid,
-    ) -> Result<Option<Option<TokenHash>>, StoreError> {
+    ) -> Result<Option<Option<TokenHash>>, Unsure> {
         let now = self.clock.now();
         let mut rows = lock(&self.rows);
         let row = rows.get_mut(&id).filter(|row| row.belongs_to(owner));

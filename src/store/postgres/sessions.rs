@@ -11,7 +11,8 @@ use super::{Params, PostgresLink, decode};
 use crate::{
     clock::Timestamp,
     store::{
-        LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, StoreError, Written,
+        LEAST_ADVANCE, NewToken, Replaced, Session, SessionOwner, SessionStore, StoreError, Unsure,
+        Written,
     },
     token::TokenHash,
 };
@@ -65,6 +66,12 @@ const COUNT: &str = concat!(
     " AND revoked_at IS NULL AND expires_at > now() AND token_hash IS NOT NULL"
 );
 
+const HELD: &str = concat!(
+    "SELECT token_hash FROM oauth_access_tokens WHERE id = $4 AND ",
+    owned!(),
+    " AND revoked_at IS NULL"
+);
+
 const REVOKE: &str = concat!(
     "UPDATE oauth_access_tokens t SET revoked_at = now(), token_hash = NULL \
      FROM (SELECT id, token_hash FROM oauth_access_tokens WHERE id = $4 AND ",
@@ -113,7 +120,7 @@ impl PgSessionStore {
 
 #[async_trait]
 impl SessionStore for PgSessionStore {
-    async fn write(&self, token: &NewToken) -> Result<Written, StoreError> {
+    async fn write(&self, token: &NewToken) -> Result<Written, Unsure> {
         let hash = token.hash.to_hex();
         let hash = hash.as_str();
         let expires_at = OffsetDateTime::from(token.expires_at);
@@ -142,10 +149,10 @@ impl SessionStore for PgSessionStore {
                     (&id, Type::UUID),
                     (&old, Type::VARCHAR),
                 ];
-                if !self.link.run(ROTATE, rotation).await?.is_empty() {
-                    let replaced = Some(Replaced {
-                        hash: old_hash(row, 1)?,
-                    });
+                let hash = old_hash(row, 1)?;
+                let rotated = self.link.run(ROTATE, rotation).await;
+                if !rotated.map_err(Unsure::about(hash))?.is_empty() {
+                    let replaced = Some(Replaced { hash });
                     return Ok(Written { id, replaced });
                 }
                 continue;
@@ -159,7 +166,8 @@ impl SessionStore for PgSessionStore {
         }
         Err(StoreError::TimedOut {
             store: super::STORE,
-        })
+        }
+        .into())
     }
 
     async fn is_live(&self, id: Uuid, hash: &TokenHash) -> Result<bool, StoreError> {
@@ -207,7 +215,7 @@ impl SessionStore for PgSessionStore {
         &self,
         owner: &SessionOwner,
         id: Uuid,
-    ) -> Result<Option<Option<TokenHash>>, StoreError> {
+    ) -> Result<Option<Option<TokenHash>>, Unsure> {
         let (account, email, issuer) = columns(owner);
         let params: &Params<'_> = &[
             (&account, Type::UUID),
@@ -215,8 +223,16 @@ impl SessionStore for PgSessionStore {
             (&issuer, Type::VARCHAR),
             (&id, Type::UUID),
         ];
-        let rows = self.link.run(REVOKE, params).await?;
-        rows.first().map(|row| old_hash(row, 0)).transpose()
+        // A row that has ended holds no hash any more: what may end is asked for before.
+        let live = self.link.read(HELD, params).await?;
+        let Some(row) = live.first() else {
+            return Ok(None);
+        };
+        let held = old_hash(row, 0)?;
+        let rows = self.link.run(REVOKE, params).await;
+        let rows = rows.map_err(Unsure::about(held))?;
+        let ended = rows.first().map(|row| old_hash(row, 0)).transpose();
+        Ok(ended?)
     }
 
     async fn note_used(&self, used: &[(Uuid, Timestamp)]) -> Result<(), StoreError> {

@@ -31,7 +31,7 @@ fn variants() -> Vec<(String, String)> {
 
 /// The fields that a variant's line has: `name`, `%name` or `name = value`.
 fn fields(variant: &str) -> Vec<String> {
-    let emit = between(SOURCE, "pub fn emit(&self) {", "\n    }\n");
+    let emit = between(SOURCE, "fn write(&self) {", "\n    }\n");
     let arm = &emit[emit.find(&format!("Self::{variant} {{")).unwrap()..];
     let inside = between(arm, "tracing::info!(", ");\n");
     let (mut depth, mut part, mut parts) = (0, String::new(), Vec::new());

@@ -65,19 +65,33 @@ impl Gateway {
 
     /// Its log so far, the lines that are JSON.
     pub(crate) fn log_lines(&self) -> Vec<Value> {
+        self.catch_up();
         self.logs.json()
     }
 
     /// Everything it has printed so far, on either stream.
     pub(crate) fn log_text(&self) -> String {
+        self.catch_up();
         self.logs.text()
+    }
+
+    /// Waits until what was logged so far is written: lines go through a queue. A gateway that is
+    /// gone, or stopped, has written what it will.
+    fn catch_up(&self) {
+        let begun = Instant::now();
+        while self.admin_addr.port() != 0
+            && begun.elapsed() < patience(10.0)
+            && logs::waiting(self.admin_addr).is_some_and(|lines| lines > 0.0)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for a log line; panics with the whole log when it does not come.
     pub(crate) async fn wait_for_log(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
-            if let Some(line) = self.log_lines().into_iter().find(&wanted) {
+            if let Some(line) = self.logs.json().into_iter().find(&wanted) {
                 return line;
             }
             let log = || self.log_text();

@@ -1,12 +1,15 @@
 //! What a gateway prints, and how to read it.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// A file that both output streams are appended to. What the gateway has printed before it answers
-/// is there when the answer is: no reader has to catch up.
+use crate::support::patience::patience;
+
+/// A file that both output streams are appended to.
 #[derive(Debug, Clone)]
 pub(super) struct Logs {
     path: PathBuf,
@@ -43,6 +46,21 @@ pub(super) fn field<'a>(line: &'a Value, name: &str) -> Option<&'a Value> {
     line.get("fields")
         .and_then(|fields| fields.get(name))
         .or_else(|| line.get(name))
+}
+
+/// How many lines wait to be written, if the gateway says so.
+pub(super) fn waiting(admin: SocketAddr) -> Option<f64> {
+    let mut connection = TcpStream::connect_timeout(&admin, patience(1.0)).ok()?;
+    connection.set_read_timeout(Some(patience(1.0))).ok()?;
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    connection.write_all(ask).ok()?;
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8(answer).ok()?;
+    let value = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("difygate_log_lines_waiting "))?;
+    value.parse().ok()
 }
 
 /// See [`super::Gateway::metric`].
