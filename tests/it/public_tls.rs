@@ -101,7 +101,7 @@ async fn a_bearer_is_checked_and_a_body_goes_through_both_ways() {
     let echoed = curl(addr, &made, apps, &sent).await;
 
     assert!(refused.out.starts_with("HTTP/1.1 401 "), "{refused:?}");
-    assert!(refused.out.contains("WWW-Authenticate"), "{refused:?}");
+    assert!(refused.out.contains("www-authenticate"), "{refused:?}");
     assert!(echoed.out.starts_with("HTTP/1.1 200 "), "{}", echoed.err);
     assert!(echoed.out.contains("1048576"), "{echoed:?}");
 }
