@@ -40,7 +40,8 @@ pub(crate) struct Browser {
 impl Browser {
     /// Logged in to an account, as Dify's own login leaves it.
     pub(crate) fn of(account: Uuid) -> Self {
-        let exp = unix_now() + 3_600;
+        // Longer than any run, a soak's included.
+        let exp = unix_now() + 86_400;
         Self {
             access: jwt(&json!({
                 "user_id": account,
