@@ -35,8 +35,12 @@ enum Hold {
     /// Counted where every thread counts.
     Shared(Arc<Entry>),
     /// Counted where one thread counts.
-    Near(Arc<Arc<Entry>>),
+    Near(Arc<Held>),
 }
+
+/// What a thread holds of an entry, so that the entry's own count stays as it is.
+#[derive(Debug)]
+struct Held(Arc<Entry>);
 
 impl Deref for LiveEntry {
     type Target = Entry;
@@ -44,7 +48,7 @@ impl Deref for LiveEntry {
     fn deref(&self) -> &Entry {
         match &self.0 {
             Hold::Shared(entry) => entry,
-            Hold::Near(entry) => entry,
+            Hold::Near(held) => &held.0,
         }
     }
 }
@@ -62,7 +66,7 @@ struct Place {
     hash: TokenHash,
     /// By how many hits the token leads.
     lead: u8,
-    entry: Option<Arc<Arc<Entry>>>,
+    held: Option<Arc<Held>>,
 }
 
 thread_local! {
@@ -78,12 +82,12 @@ fn index(hash: &TokenHash) -> usize {
 pub(super) fn look_up(map: u64, hash: &TokenHash, instant: Monotonic) -> Option<LiveEntry> {
     PLACES_HERE.with_borrow_mut(|places| {
         let place = places[index(hash)].as_mut()?;
-        let entry = place.entry.as_ref()?;
-        if place.hash != *hash || place.map != map || instant >= entry.deadline() {
+        let held = place.held.as_ref()?;
+        if place.hash != *hash || place.map != map || instant >= held.0.deadline() {
             return None;
         }
         place.lead = (place.lead + 1).min(MOST);
-        Some(LiveEntry(Hold::Near(Arc::clone(entry))))
+        Some(LiveEntry(Hold::Near(Arc::clone(held))))
     })
 }
 
@@ -100,9 +104,9 @@ pub(super) fn found(map: u64, hash: &TokenHash, entry: &Arc<Entry>) -> LiveEntry
                     return shared();
                 }
                 // What was at hand, if anything, has ended.
-                let near = Arc::new(Arc::clone(entry));
-                place.entry = Some(Arc::clone(&near));
-                LiveEntry(Hold::Near(near))
+                let held = Arc::new(Held(Arc::clone(entry)));
+                place.held = Some(Arc::clone(&held));
+                LiveEntry(Hold::Near(held))
             }
             Some(place) if place.lead > 1 => {
                 place.lead -= 1;
@@ -113,7 +117,7 @@ pub(super) fn found(map: u64, hash: &TokenHash, entry: &Arc<Entry>) -> LiveEntry
                     map,
                     hash: *hash,
                     lead: 1,
-                    entry: None,
+                    held: None,
                 });
                 shared()
             }

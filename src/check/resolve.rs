@@ -21,6 +21,9 @@ use crate::{
 /// one delays nobody's caching for long.
 const LEASE_TTL: Duration = Duration::from_secs(5);
 
+/// Life of a lease that is given back: the shortest that Redis knows.
+const GIVEN_BACK: Duration = Duration::from_millis(1);
+
 /// An entry of ours in Redis that has less than this part of its life left is written anew when
 /// somebody asks ahead of its end.
 const RENEWAL_SHARE: u32 = 8;
@@ -234,7 +237,16 @@ impl Desk {
         kind: TokenKind,
         hash: TokenHash,
     ) -> Result<Finding, Undecided> {
-        match self.ask(kind, &hash).await? {
+        let truth = match self.ask(kind, &hash).await {
+            Ok(truth) => truth,
+            Err(error) => {
+                // Who asks next shall not find a lease under which nobody is at work. A revocation
+                // may have destroyed it; then there is nothing to give back.
+                let _ = self.put(&hash, lease, lease.value, GIVEN_BACK).await;
+                return Err(error);
+            }
+        };
+        match truth {
             Truth::Live(context) => self.settle(kind, hash, lease, context).await,
             Truth::Refused => {
                 self.refusals.count(self.stores.clock.monotonic());

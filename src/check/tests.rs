@@ -374,6 +374,20 @@ async fn ignorance_is_neither_a_refusal_nor_kept() {
 }
 
 #[tokio::test]
+async fn a_lease_under_which_nothing_was_found_out_is_given_back() {
+    let world = World::new(LONG);
+    world.tokens.away.store(true, Ordering::SeqCst);
+    assert_eq!(world.check().await, Err(Undecided::StoresAway));
+    world.tokens.away.store(false, Ordering::SeqCst);
+
+    world.clock.advance(Duration::from_millis(1));
+
+    assert_eq!(world.in_redis().await, None);
+    assert_eq!(world.check().await, Ok(true));
+    assert!(matches!(world.in_local(), Hit::Live(_)));
+}
+
+#[tokio::test]
 async fn with_both_away_a_cached_token_lives_to_its_end_and_then_nobody_knows() {
     let world = World::new(Duration::from_secs(1));
     assert_eq!(world.check().await, Ok(true));
