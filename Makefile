@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation changes outages chaos soak chart packaging sbom deny install release fmt
+.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation bench-start changes outages chaos soak chart packaging sbom deny install release fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,10 @@ bench-flow: ## Run 1,000 complete logins at once, from code to revocation
 bench-revocation: ## Measure how fast 10,000 revocations are heard of, and race 20,000 fills
 	@.ci/setup test
 	cargo bench --locked --bench revocation
+
+bench-start: ## Measure starts, and what 10,000 tokens in no cache cost Postgres
+	@.ci/setup test
+	cargo bench --locked --bench start
 
 changes: ## Reload and upgrade for a minute under load, not one request may fail
 	@.ci/setup test
