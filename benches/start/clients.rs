@@ -39,6 +39,27 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    /// Takes note of an answer; `false` where the client has to come back.
+    fn note(&mut self, answer: Answer, took: Duration, asked_before: bool, begun: Instant) -> bool {
+        self.all.push(took);
+        if !asked_before {
+            self.first.push(took);
+        }
+        match answer {
+            Answer::Status(200) => {
+                if !asked_before {
+                    self.hot_after = self.hot_after.max(begun.elapsed());
+                }
+            }
+            Answer::Status(503) => {
+                self.unavailable += 1;
+                return false;
+            }
+            wrong => self.wrong.push(format!("{wrong:?} for a live token")),
+        }
+        true
+    }
+
     /// Puts what others were answered to it.
     pub(crate) fn add(&mut self, other: Self) {
         self.all.extend(other.all);
@@ -126,24 +147,13 @@ async fn asks(mut connection: Connection, shared: &Shared) -> Connection {
             let sent = Instant::now();
             let answer = connection.exchange(&shared.requests[token]).await;
             let took = sent.elapsed();
-            let mut answers = shared.answers.borrow_mut();
-            answers.all.push(took);
-            if !asked_before {
-                answers.first.push(took);
+            let is_done = {
+                let mut answers = shared.answers.borrow_mut();
+                answers.note(answer, took, asked_before, begun)
+            };
+            if is_done {
+                break;
             }
-            match answer {
-                Answer::Status(200) if asked_before => break,
-                Answer::Status(200) => {
-                    answers.hot_after = answers.hot_after.max(begun.elapsed());
-                    break;
-                }
-                Answer::Status(503) => answers.unavailable += 1,
-                wrong => {
-                    answers.wrong.push(format!("{wrong:?} for a live token"));
-                    break;
-                }
-            }
-            drop(answers);
             sleep(COME_BACK).await;
         }
     }
