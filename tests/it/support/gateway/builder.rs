@@ -55,7 +55,8 @@ impl GatewayBuilder {
 
     /// Runs this program, and not the one that was built with the tests.
     pub(crate) fn program(mut self, program: &Path) -> Self {
-        self.program = program.to_owned();
+        // It runs in a directory of its own.
+        self.program = std::path::absolute(program).unwrap();
         self
     }
 
