@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check fuzz bench bench-load bench-memory bench-flow bench-revocation bench-start changes outages chaos soak chart packaging sbom deny install release fmt
+.PHONY: help demo test screenshots check fuzz corpora bench bench-load bench-memory bench-flow bench-revocation bench-start changes outages chaos soak chart packaging sbom deny install release fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,10 @@ install: ## Build a release and install it below DESTDIR/usr: program, unit, man
 fuzz: ## Fuzz everything that reads strangers' bytes, SECONDS=60 each; TARGETS="path json" chooses
 	@.ci/setup build
 	.ci/fuzz $(or $(SECONDS),60) $(TARGETS)
+
+corpora: ## Keep what fuzzing has reached in tests/fuzz/corpora, for the tests to replay
+	@.ci/setup build
+	.ci/corpora $(TARGETS)
 
 bench: ## Measure the token check and compare with other proxies, write docs/benchmarks.md (20 min)
 	@.ci/setup bench

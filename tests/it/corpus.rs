@@ -1,5 +1,6 @@
-//! Every seed of the fuzz targets, and every input that has once found something, through the same
-//! functions that the fuzzer calls. What these rules are is written there, in `tests/fuzz/src`.
+//! Every seed of the fuzz targets, every input that has once found something and what fuzzing has
+//! reached since, through the same functions that the fuzzer calls. What these rules are is written
+//! there, in `tests/fuzz/src`.
 
 #[path = "../fuzz/src/lib.rs"]
 #[allow(
@@ -11,9 +12,13 @@ mod targets;
 
 use std::{collections::BTreeSet, fs, panic, path::PathBuf};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use self::targets::TARGETS;
 
 const SEEDS: &str = "tests/fuzz/seeds";
+/// A file for each target with an input in a line, in base64; `.ci/corpora` writes them.
+const CORPORA: &str = "tests/fuzz/corpora";
 
 fn names_in(folder: &str) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -45,6 +50,19 @@ fn every_seed_keeps_the_rules_of_its_target() {
     assert_eq!(broken, Vec::<PathBuf>::new());
 }
 
+#[test]
+fn what_fuzzing_has_reached_keeps_them_too() {
+    for (name, target) in TARGETS {
+        let inputs = fs::read_to_string(format!("{CORPORA}/{name}")).unwrap();
+        assert!(inputs.lines().count() >= 10, "{name} has too small a corpus");
+        for line in inputs.lines() {
+            let input = STANDARD.decode(line).unwrap();
+            let kept = panic::catch_unwind(|| target(&input));
+            assert!(kept.is_ok(), "{name} breaks with {line} (base64)");
+        }
+    }
+}
+
 /// What a fuzzer does first, without one: each seed cut short, with a bit flipped, and said twice.
 #[test]
 fn every_neighbour_of_a_seed_keeps_them_too() {
@@ -72,6 +90,7 @@ fn every_neighbour_of_a_seed_keeps_them_too() {
 fn every_target_has_seeds_and_a_file_for_the_fuzzer() {
     let known: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(names_in(SEEDS), known);
+    assert_eq!(names_in(CORPORA), known);
     let files = known.iter().map(|name| format!("{name}.rs")).collect();
     assert_eq!(names_in("tests/fuzz/fuzz_targets"), files);
     let manifest = fs::read_to_string("tests/fuzz/Cargo.toml").unwrap();
