@@ -49,6 +49,8 @@ pub enum AuditEvent<'a> {
         rotated: bool,
         /// When the token ends.
         expires_at: Timestamp,
+        /// Whether it is known to have come to pass.
+        outcome: Outcome,
     },
     /// A person denied a login.
     DeviceFlowDenied {
@@ -58,6 +60,8 @@ pub enum AuditEvent<'a> {
         device_label: &'a str,
         /// Who denied.
         subject_email: &'a str,
+        /// Whether it is known to have come to pass.
+        outcome: Outcome,
     },
     /// A person whom an identity provider has verified was turned away.
     DeviceFlowRejected {
@@ -83,6 +87,25 @@ pub enum AuditEvent<'a> {
         /// Where the token was fetched.
         poll_ip: &'a str,
     },
+}
+
+/// What is known of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It holds.
+    Done,
+    /// It was sent, and no answer came: it may hold.
+    Unknown,
+}
+
+impl Outcome {
+    /// Returns the field's value; there is none where all is as it should be.
+    const fn as_field(self) -> Option<&'static str> {
+        match self {
+            Self::Done => None,
+            Self::Unknown => Some("unknown"),
+        }
+    }
 }
 
 /// Why a verified person was turned away.
@@ -171,6 +194,7 @@ impl AuditEvent<'_> {
                 device_label,
                 rotated,
                 expires_at,
+                outcome,
             } => {
                 tracing::info!(
                     target: "audit",
@@ -185,6 +209,7 @@ impl AuditEvent<'_> {
                     scopes = kind.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "),
                     rotated,
                     expires_at = expires_at.to_iso8601(),
+                    outcome = outcome.as_field(),
                     "{event}"
                 );
             }
@@ -192,6 +217,7 @@ impl AuditEvent<'_> {
                 client_id,
                 device_label,
                 subject_email,
+                outcome,
             } => {
                 tracing::info!(
                     target: "audit",
@@ -199,6 +225,7 @@ impl AuditEvent<'_> {
                     client_id,
                     device_label,
                     subject_email,
+                    outcome = outcome.as_field(),
                     "{event}"
                 );
             }

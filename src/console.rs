@@ -1,7 +1,10 @@
 //! A person who is logged in to Dify's console, recognised by the same cookies
 //! (`contract/console-session.md`).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
@@ -74,6 +77,8 @@ pub struct Console {
     clock: Arc<dyn Clock>,
     keys: Arc<Current<Keys>>,
     edition: Edition,
+    /// Whether Dify had been set up when somebody looked last.
+    was_set_up: AtomicBool,
 }
 
 impl Console {
@@ -89,6 +94,7 @@ impl Console {
             clock,
             keys,
             edition,
+            was_set_up: AtomicBool::new(false),
         }
     }
 
@@ -98,12 +104,11 @@ impl Console {
     ///
     /// [`NoSession`], in the order in which Dify answers.
     pub async fn session(&self, presented: Presented<'_>) -> Result<ConsoleSession, NoSession> {
-        if self.edition == Edition::SelfHosted && !self.directory.is_set_up().await? {
+        let account = self.account_of(presented.access_token);
+        if self.edition == Edition::SelfHosted && !self.is_set_up(account.is_some()).await? {
             return Err(NoSession::NotSetUp);
         }
-        let account = self
-            .account_of(presented.access_token)
-            .ok_or(NoSession::Unauthorized)?;
+        let account = account.ok_or(NoSession::Unauthorized)?;
         self.check_csrf(presented, account)?;
         let person = self
             .directory
@@ -129,6 +134,17 @@ impl Console {
             workspaces,
             tenant,
         })
+    }
+
+    /// Tells whether Dify has been set up. Who shows no session gets a no either way: once it is
+    /// known that there is one to have, they cannot make anybody ask Postgres.
+    async fn is_set_up(&self, with_session: bool) -> Result<bool, StoreError> {
+        if !with_session && self.was_set_up.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let is_set_up = self.directory.is_set_up().await?;
+        self.was_set_up.store(is_set_up, Ordering::Relaxed);
+        Ok(is_set_up)
     }
 
     fn account_of(&self, token: Option<&str>) -> Option<Uuid> {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, header};
 
 use crate::{
     activity::Activity,
@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     console::Console,
     device::DeviceFlow,
-    http::{Rejection, Reply},
+    http::{Rejection, Reply, cors::CorsPolicy, fetch_metadata},
     mint::Mint,
     rate_limit::{Caller, Limit, NotAdmitted, RateLimiter, Standing, bearer::BearerLimiter},
     route::{Generation, LocalEndpoint},
@@ -65,6 +65,7 @@ pub struct Settings {
     verification_uri_complete: bool,
     access_cookie: &'static str,
     csrf_cookie: &'static str,
+    cors: CorsPolicy,
 }
 
 impl Settings {
@@ -97,6 +98,7 @@ impl Settings {
             verification_uri_complete: config.device_flow.verification_uri_complete,
             access_cookie,
             csrf_cookie,
+            cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
         }
     }
 }
@@ -191,6 +193,31 @@ impl Endpoints {
                 NotAdmitted::Limited(standing) => Rejection::Limited(standing),
                 NotAdmitted::Unavailable(_) => Rejection::StoreUnavailable,
             })
+    }
+
+    /// Counts a request against a limit of its address, unless a page of another site makes a
+    /// browser send it: otherwise any page could use up the limits of whoever visits it, and of
+    /// everybody behind the same address.
+    async fn admit_address(
+        &self,
+        limit: Limit,
+        request: &LocalRequest<'_>,
+    ) -> Result<Standing, Rejection> {
+        if fetch_metadata::is_from_another_site(request.headers)
+            && !(limit == Limit::SsoInitiate
+                && fetch_metadata::is_visit(&Method::GET, request.headers))
+            && !self.is_known_page(request)
+        {
+            return Err(Rejection::CrossSite);
+        }
+        self.admit(limit, Caller::Address(request.client)).await
+    }
+
+    /// Tells whether a request comes from a page of the console's, or one that may ask by the
+    /// configuration.
+    fn is_known_page(&self, request: &LocalRequest<'_>) -> bool {
+        request.headers.contains_key(header::ORIGIN)
+            && (self.settings.cors.allows(request.headers) || self.check_origin(request).is_ok())
     }
 
     /// Refuses everything of the device flow while tokens are switched off.

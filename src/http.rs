@@ -1,14 +1,11 @@
 //! What the gateway itself answers: the one table of statuses, codes and headers
 //! (`contract/errors.md`).
 
-use std::time::Duration;
-
 use http::{StatusCode, header};
 
 use crate::{
     check::Undecided,
-    config::RateLimit,
-    rate_limit::{Limit, Standing},
+    rate_limit::Standing,
     route::{LocalEndpoint, NotCanonical},
     token::{NoToken, Scope},
 };
@@ -17,6 +14,8 @@ pub mod body;
 pub mod client_ip;
 pub mod cookies;
 pub mod cors;
+mod examples;
+pub mod fetch_metadata;
 mod flow;
 pub mod headers;
 mod malformed;
@@ -29,8 +28,13 @@ pub use malformed::Malformed;
 pub use reply::Reply;
 pub use sso::SsoError;
 
-/// When a client may come back after a 503, in seconds: about as long as a reconnect takes.
+/// When a client may come back with its token after a 503, in seconds: about as long as a reconnect
+/// takes.
 const RETRY_AFTER_OUTAGE: &str = "2";
+
+/// When to come back to a local endpoint: as long as polls have to be apart
+/// ([`crate::device::POLL_INTERVAL`]), so that no device is told to slow down for having obeyed.
+const RETRY_AFTER_LOCAL_OUTAGE: &str = "5";
 
 /// Why the gateway refuses a request by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +89,8 @@ pub enum Rejection {
     AccountNotInitialized,
     /// The CSRF token is missing or is not the session's, or the origin is a stranger's.
     Csrf,
+    /// A page of another site made a browser ask for what only its user may.
+    CrossSite,
     /// The upstream cannot be reached, or broke off before its header.
     BadGateway,
     /// The upstream is too slow.
@@ -94,71 +100,6 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// One of each kind, for tests and for the metrics to know every reason in advance.
-    pub const EXAMPLES: [Self; 53] = [
-        Self::Target(NotCanonical::DotSegment),
-        Self::Malformed(Malformed::NoHost),
-        Self::HeaderTooLarge,
-        Self::BearerRequired,
-        Self::InvalidToken,
-        Self::WrongSurface,
-        Self::InsufficientScope(Scope::AppsRun),
-        Self::NotFound,
-        Self::MethodNotAllowed(LocalEndpoint::DeviceCode),
-        Self::ConnectRefused,
-        Self::BearerDisabled,
-        Self::AuthUnavailable,
-        Self::StoreUnavailable,
-        Self::Flow(FlowError::UnsupportedClient),
-        Self::Flow(FlowError::UnsupportedGrantType),
-        Self::Flow(FlowError::UserCodeExhausted),
-        Self::Flow(FlowError::SlowDown),
-        Self::Flow(FlowError::AuthorizationPending),
-        Self::Flow(FlowError::AccessDenied),
-        Self::Flow(FlowError::ExpiredToken),
-        Self::Flow(FlowError::InvalidGrant),
-        Self::Flow(FlowError::MintPolicyViolation),
-        Self::Flow(FlowError::ExpiredOrUnknown),
-        Self::Flow(FlowError::AlreadyResolved),
-        Self::Flow(FlowError::ApproveInProgress),
-        Self::Flow(FlowError::StateLost),
-        Self::Sso(SsoError::UserCodeRequired),
-        Self::Sso(SsoError::InvalidUserCode),
-        Self::Sso(SsoError::ConsoleApiUrlUnset),
-        Self::Sso(SsoError::InitiateFailed),
-        Self::Sso(SsoError::InitiateMissingUrl),
-        Self::Sso(SsoError::InvalidAssertion),
-        Self::Sso(SsoError::UserCodeUnknown),
-        Self::Sso(SsoError::UserCodeNotPending),
-        Self::Sso(SsoError::NoSession),
-        Self::Sso(SsoError::InvalidSession),
-        Self::Sso(SsoError::CsrfMismatch),
-        Self::Sso(SsoError::UserCodeMismatch),
-        Self::Sso(SsoError::BelongsToAccount),
-        Self::Sso(SsoError::SessionConsumed),
-        Self::OAuthRequest(Vec::new()),
-        Self::Body(Vec::new()),
-        Self::Query(Vec::new()),
-        Self::BodyTooLarge,
-        Self::SlowBody,
-        Self::Limited(Standing {
-            limit: Limit::Lookup.as_str(),
-            quota: RateLimit {
-                count: 60,
-                window: Duration::from_secs(300),
-            },
-            remaining: 0,
-            reset: Duration::from_millis(1_200),
-        }),
-        Self::NoConsoleSession,
-        Self::NotSetUp,
-        Self::AccountNotInitialized,
-        Self::Csrf,
-        Self::BadGateway,
-        Self::GatewayTimeout,
-        Self::Internal,
-    ];
-
     /// Returns the label under which the refusal is logged and counted.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -187,6 +128,7 @@ impl Rejection {
             Self::NotSetUp => "not_set_up",
             Self::AccountNotInitialized => "account_not_initialized",
             Self::Csrf => "csrf",
+            Self::CrossSite => "cross_site",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
             Self::Internal => "internal",
@@ -288,7 +230,7 @@ impl Rejection {
                 "auth_unavailable",
                 "this cannot be done at the moment",
             )
-            .with(header::RETRY_AFTER, RETRY_AFTER_OUTAGE),
+            .with(header::RETRY_AFTER, RETRY_AFTER_LOCAL_OUTAGE),
             Self::Flow(error) => error.reply(flow_status(*error)),
             Self::Sso(error) => sso_reply(*error),
             // An OAuth client understands `error` (RFC 6749 section 5.2), Dify's the rest.
@@ -351,6 +293,11 @@ impl Rejection {
                 "CSRF token is missing or invalid.",
             )
             .with(header::WWW_AUTHENTICATE, "Bearer realm=\"api\""),
+            Self::CrossSite => Reply::error(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "pages of other sites may not ask for this",
+            ),
             Self::BadGateway => Reply::error(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",

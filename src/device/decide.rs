@@ -5,7 +5,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Approval, Approver, DeviceCode, DeviceFlow, FlowState, FlowStatus, UserCode};
-use crate::{audit::AuditEvent, console::ConsoleSession, mint::NotMinted, store::StoreError};
+use crate::{
+    audit::{AuditEvent, Outcome},
+    console::ConsoleSession,
+    mint::NotMinted,
+    store::StoreError,
+};
 
 /// Least time that an approved login stays for its device to fetch.
 const APPROVED_LIFE: Duration = Duration::from_secs(60);
@@ -133,10 +138,10 @@ impl DeviceFlow {
         let flipped = self
             .flows
             .decide(code, &value.bytes, &state.to_bytes(), ttl)
-            .await?;
-        if !flipped {
+            .await;
+        let Some(outcome) = outcome_of(&flipped) else {
             return Err(NotDecided::Lost);
-        }
+        };
         AuditEvent::DeviceFlowApproved {
             token_id: minted.id,
             kind,
@@ -147,10 +152,11 @@ impl DeviceFlow {
             device_label: &state.device_label,
             rotated: minted.rotated,
             expires_at: minted.expires_at,
+            outcome,
         }
         .emit_patiently()
         .await;
-        Ok(())
+        flipped.map(drop).map_err(NotDecided::Unavailable)
     }
 
     /// Denies a login.
@@ -168,27 +174,38 @@ impl DeviceFlow {
         let flipped = self
             .flows
             .decide(&code, &value.bytes, &state.to_bytes(), ttl)
-            .await?;
-        if !flipped {
+            .await;
+        let Some(outcome) = outcome_of(&flipped) else {
             // Somebody approved it at the same moment, or its time is over.
             return Err(match self.read(&code).await? {
                 Some(_) => NotDecided::Resolved,
                 None => NotDecided::Lost,
             });
-        }
+        };
         AuditEvent::DeviceFlowDenied {
             client_id: &state.client_id,
             device_label: &state.device_label,
             subject_email: &person.email,
+            outcome,
         }
         .emit_patiently()
         .await;
-        Ok(())
+        flipped.map(drop).map_err(NotDecided::Unavailable)
     }
 
     fn nonce(&self) -> String {
         let mut bytes = [0; 16];
         self.entropy.fill(&mut bytes);
         Uuid::from_bytes(bytes).simple().to_string()
+    }
+}
+
+/// What an auditor is told of a decision that was sent; nothing where it did not come to pass. One
+/// without an answer may have: it has its line, whatever its person is told.
+const fn outcome_of(flipped: &Result<bool, StoreError>) -> Option<Outcome> {
+    match flipped {
+        Ok(true) => Some(Outcome::Done),
+        Ok(false) => None,
+        Err(_) => Some(Outcome::Unknown),
     }
 }

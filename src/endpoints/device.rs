@@ -10,7 +10,7 @@ use crate::{
     device::{LOGIN_LIFE, Lookup, NoTokenYet, NotBegun, NotDecided, POLL_INTERVAL},
     http::{
         FlowError, Malformed, Rejection, Reply,
-        body::{Accepts, Fault, Members},
+        body::{Accepts, Fault, Members, NotText},
         cookies::cookie,
     },
     rate_limit::{Caller, Limit, Standing},
@@ -34,16 +34,15 @@ pub(super) const MAX_USER_CODE: usize = 64;
 impl Endpoints {
     pub(super) async fn code(&self, request: &LocalRequest<'_>) -> Result<Reply, Rejection> {
         self.require_flow()?;
-        let standing = self
-            .admit(Limit::DeviceCode, Caller::Address(request.client))
-            .await?;
+        let standing = self.admit_address(Limit::DeviceCode, request).await?;
         let mut faults = Vec::new();
         let members = oauth_members(request)?;
         let client_id = members.text("client_id", MAX_CLIENT_ID, &mut faults);
-        let device_label = match members.optional_text("device_label") {
+        let device_label = if is_form(request) && !members.has("device_label") {
             // A stock client knows no labels (RFC 8628 section 3.1); its id has to do.
-            None if is_form(request) => client_id.clone(),
-            _ => members.text("device_label", MAX_DEVICE_LABEL, &mut faults),
+            client_id.clone()
+        } else {
+            members.text("device_label", MAX_DEVICE_LABEL, &mut faults)
         };
         if !faults.is_empty() {
             return Err(Rejection::OAuthRequest(faults));
@@ -77,16 +76,17 @@ impl Endpoints {
         let members = oauth_members(request)?;
         // Dify's own client sends none, and says the same by the path.
         match members.optional_text("grant_type") {
-            Some(GRANT_TYPE) => {}
-            Some(_) => return Err(Rejection::Flow(FlowError::UnsupportedGrantType)),
-            None if is_form(request) => {
+            Ok(Some(GRANT_TYPE)) => {}
+            Ok(Some(_)) => return Err(Rejection::Flow(FlowError::UnsupportedGrantType)),
+            Err(NotText) => faults.push(Fault::not_text("grant_type")),
+            Ok(None) if is_form(request) => {
                 faults.push(Fault::new(
                     "grant_type",
                     "missing",
                     "grant_type is required",
                 ));
             }
-            None => {}
+            Ok(None) => {}
         }
         let device_code = members.text("device_code", MAX_DEVICE_CODE, &mut faults);
         let client_id = members.text("client_id", MAX_CLIENT_ID, &mut faults);
@@ -111,9 +111,7 @@ impl Endpoints {
 
     pub(super) async fn lookup(&self, request: &LocalRequest<'_>) -> Result<Reply, Rejection> {
         self.require_flow()?;
-        let standing = self
-            .admit(Limit::Lookup, Caller::Address(request.client))
-            .await?;
+        let standing = self.admit_address(Limit::Lookup, request).await?;
         let found = match typed_code(request) {
             Some(typed) => self.device.look_up(&typed).await,
             None => Ok(Lookup::default()),

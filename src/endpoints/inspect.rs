@@ -11,7 +11,7 @@ use super::{
 use crate::{
     device::{Inspection, PendingLogin, UserCode},
     http::{Rejection, Reply, SsoError},
-    rate_limit::{Caller, Limit},
+    rate_limit::Limit,
     token::TokenKind,
 };
 
@@ -32,9 +32,7 @@ impl Endpoints {
     /// Without a code it is about the one of the grant that the browser holds.
     pub(super) async fn request(&self, request: &LocalRequest<'_>) -> Result<Reply, Rejection> {
         let meant = self.meant(request).await?;
-        let standing = self
-            .admit(Limit::Lookup, Caller::Address(request.client))
-            .await?;
+        let standing = self.admit_address(Limit::Lookup, request).await?;
         let (seen, kind) = match meant {
             Meant::Typed(Some(typed)) => (self.device.inspect(&typed).await, TokenKind::Account),
             Meant::Typed(None) => (Ok(Inspection::default()), TokenKind::Account),

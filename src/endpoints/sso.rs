@@ -39,9 +39,7 @@ impl Endpoints {
     ) -> Result<Reply, Rejection> {
         let sso = self.sso()?;
         self.require_flow()?;
-        let standing = self
-            .admit(Limit::SsoInitiate, Caller::Address(request.client))
-            .await?;
+        let standing = self.admit_address(Limit::SsoInitiate, request).await?;
         let typed = query_value(request.query, "user_code").unwrap_or_default();
         if typed.trim().is_empty() {
             return Err(Rejection::Sso(SsoError::UserCodeRequired));

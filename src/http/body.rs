@@ -41,7 +41,16 @@ impl Fault {
             message: message.into(),
         }
     }
+
+    /// The fault of a member that should be a text.
+    pub fn not_text(name: &'static str) -> Self {
+        Self::new(name, "string_type", format!("{name} must be a string"))
+    }
 }
+
+/// A member that is no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotText;
 
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,11 +140,7 @@ impl Members {
                 return String::new();
             }
             Some(_) => {
-                faults.push(Fault::new(
-                    name,
-                    "string_type",
-                    format!("{name} must be a string"),
-                ));
+                faults.push(Fault::not_text(name));
                 return String::new();
             }
         };
@@ -150,8 +155,21 @@ impl Members {
     }
 
     /// Returns a text that need not be there.
-    pub fn optional_text(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.as_str()
+    ///
+    /// # Errors
+    ///
+    /// [`NotText`] for what is there and is something else.
+    pub fn optional_text(&self, name: &str) -> Result<Option<&str>, NotText> {
+        match self.0.get(name) {
+            Some(Value::String(text)) => Ok(Some(text)),
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => Err(NotText),
+        }
+    }
+
+    /// Tells whether there is such a member, whatever it is.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 

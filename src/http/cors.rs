@@ -54,6 +54,11 @@ impl CorsPolicy {
         }
     }
 
+    /// Tells whether a request names an origin whose pages may ask.
+    pub fn allows(&self, request: &HeaderMap) -> bool {
+        self.allowed(request.get(header::ORIGIN)).is_some()
+    }
+
     /// Returns the origin as it was sent, if it is allowed.
     fn allowed<'a>(&self, origin: Option<&'a HeaderValue>) -> Option<&'a str> {
         let origin = origin?.to_str().ok()?;

@@ -45,7 +45,7 @@ fn every_refusal_has_its_status_code_and_headers() {
             "connect_refused 405 method_not_allowed allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT",
             "bearer_disabled 503 bearer_auth_disabled",
             "auth_unavailable 503 auth_unavailable retry-after: 2",
-            "store_unavailable 503 auth_unavailable retry-after: 2",
+            "store_unavailable 503 auth_unavailable retry-after: 5",
             "unsupported_client 400 unsupported_client",
             "unsupported_grant_type 400 unsupported_grant_type",
             "user_code_exhausted 503 user_code_exhausted",

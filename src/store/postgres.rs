@@ -14,7 +14,7 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{
@@ -61,6 +61,11 @@ const PROBE_INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
 /// hours would keep half-dead connections in the pool.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// The part of the pool that all statements but token lookups may use at a time. Logins and
+/// sessions are rare; many at once wait for each other and never keep a token check waiting, nor the
+/// probe, whose lateness would count as Postgres's.
+const PLACES_SHARE: usize = 2;
+
 /// The name that `StoreError`s and the log use.
 const STORE: &str = "postgres";
 
@@ -78,6 +83,9 @@ pub struct PostgresLink {
     pool: Pool,
     timeout: Duration,
     health: Arc<Dependency>,
+    /// Who may send a statement that is no token lookup; those have bounds of their own
+    /// ([`crate::check`]).
+    places: Semaphore,
     /// Whether somebody probes, so that what is down will be found up again.
     probed: AtomicBool,
     /// Notified when the next probe should not wait.
@@ -129,6 +137,7 @@ impl PostgresLink {
             pool,
             timeout: config.timeout,
             health,
+            places: Semaphore::new((config.pool_size / PLACES_SHARE).max(1)),
             probed: AtomicBool::new(false),
             suspect: Notify::new(),
             missed: AtomicBool::new(false),
@@ -174,9 +183,31 @@ impl PostgresLink {
     /// Runs a statement that may be run twice: a connection that turns out to be dead is replaced
     /// and the statement sent again.
     async fn read(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.in_turn(self.read_at_once(sql, params)).await
+    }
+
+    /// Runs a statement, unless the last contact failed.
+    async fn run(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.in_turn(self.run_at_once(sql, params)).await
+    }
+
+    /// Waits for a place among the statements that are no token lookups. Whoever waits as long as a
+    /// statement may take has waited for others like it, which says nothing about Postgres.
+    async fn in_turn(
+        &self,
+        statement: impl Future<Output = Result<Vec<Row>, StoreError>>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let Ok(Ok(_place)) = timeout(self.timeout, self.places.acquire()).await else {
+            return Err(StoreError::TimedOut { store: STORE });
+        };
+        statement.await
+    }
+
+    /// Reads without a place, for token lookups.
+    async fn read_at_once(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
         let whole = async {
-            match self.run(sql, params).await {
-                Err(StoreError::Unreachable { .. }) => self.run(sql, params).await,
+            match self.run_at_once(sql, params).await {
+                Err(StoreError::Unreachable { .. }) => self.run_at_once(sql, params).await,
                 outcome => outcome,
             }
         };
@@ -185,8 +216,8 @@ impl PostgresLink {
             .unwrap_or(Err(StoreError::TimedOut { store: STORE }))
     }
 
-    /// Runs a statement, unless the last contact failed.
-    async fn run(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+    /// Runs without a place, for token lookups.
+    async fn run_at_once(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
         if self.probed.load(Ordering::Relaxed) && self.health.is_down() {
             return Err(StoreError::Unreachable {
                 store: STORE,

@@ -54,7 +54,10 @@ fn every_seed_keeps_the_rules_of_its_target() {
 fn what_fuzzing_has_reached_keeps_them_too() {
     for (name, target) in TARGETS {
         let inputs = fs::read_to_string(format!("{CORPORA}/{name}")).unwrap();
-        assert!(inputs.lines().count() >= 10, "{name} has too small a corpus");
+        assert!(
+            inputs.lines().count() >= 10,
+            "{name} has too small a corpus"
+        );
         for line in inputs.lines() {
             let input = STANDARD.decode(line).unwrap();
             let kept = panic::catch_unwind(|| target(&input));

@@ -46,7 +46,7 @@ impl TokenStore for PgTokenStore {
         let hex = hash.to_hex();
         let rows = self
             .link
-            .read(FIND_BY_HASH, &[(&hex.as_str(), Type::VARCHAR)])
+            .read_at_once(FIND_BY_HASH, &[(&hex.as_str(), Type::VARCHAR)])
             .await?;
         rows.first().map(record).transpose()
     }
@@ -54,7 +54,7 @@ impl TokenStore for PgTokenStore {
     async fn expire(&self, id: Uuid, hash: &TokenHash) -> Result<bool, StoreError> {
         let hex = hash.to_hex();
         let params: &Params<'_> = &[(&id, Type::UUID), (&hex.as_str(), Type::VARCHAR)];
-        let changed = self.link.run(EXPIRE, params).await?;
+        let changed = self.link.run_at_once(EXPIRE, params).await?;
         Ok(!changed.is_empty())
     }
 
