@@ -1,6 +1,8 @@
 //! Approving and denying: a person at Dify's console, and whoever pretends to be one.
 
 mod races;
+mod sparing;
+mod unheard;
 
 use serde_json::{Value, json};
 

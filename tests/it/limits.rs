@@ -168,3 +168,41 @@ async fn accounts_are_read_by_account_and_the_others_by_email() {
     let windows: Vec<_> = keys.iter().filter(|key| key.starts_with("rl:")).collect();
     assert_eq!(windows.len(), 2, "{windows:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_uses_up_nobodys_limit() {
+    const APP: &str = "https://app.example.com";
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("rate_limits.device_code", "\"3/1h\"")
+            .set("rate_limits.lookup", "\"3/1h\"")
+            .set("server.cors_allow_origins", &format!("[\"{APP}\"]"))
+    })
+    .await;
+    let lookup = || request("GET", LOOKUP);
+    let elsewhere = |asked: RequestBuilder| asked.header("Sec-Fetch-Site", "cross-site");
+    for _ in 0..3 {
+        for asked in [code(), lookup()] {
+            // As `fetch` sends it, as an image does, and as a form in a window of its own.
+            let fetched = elsewhere(asked.clone()).header("Origin", "https://evil.example.com");
+            let image = elsewhere(asked.clone()).header("Sec-Fetch-Mode", "no-cors");
+            let window = elsewhere(asked)
+                .header("Sec-Fetch-Mode", "navigate")
+                .header("Sec-Fetch-Dest", "document");
+            for asked in [fetched, image, window] {
+                let response = stage.refuses(&asked, 403).await;
+                assert_eq!(response.json()["code"], "forbidden");
+                assert_eq!(response.header("ratelimit"), None);
+            }
+        }
+    }
+    for asked in [code(), lookup()] {
+        let response = stage.refuses(&asked, 200).await;
+        assert_eq!(standing(&response).0, 2, "nothing has been counted");
+        let near = asked.clone().header("Sec-Fetch-Site", "same-origin");
+        stage.refuses(&near, 200).await;
+        stage
+            .refuses(&elsewhere(asked).header("Origin", APP), 200)
+            .await;
+    }
+}

@@ -154,6 +154,25 @@ async fn a_person_without_an_account_walks_the_whole_branch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_on_another_site_leads_here_and_its_images_do_not() {
+    let (stage, _service) =
+        enterprise_stage(|gateway| gateway.set("rate_limits.sso_initiate", "\"1/1h\"")).await;
+    let login = Login::begin(&stage.gateway, "eve-laptop").await;
+    let begin = format!("{DEVICE}/sso-initiate?user_code={}", login.user_code);
+    let from = |mode: &str, dest: &str| {
+        request("GET", &begin)
+            .header("Sec-Fetch-Site", "cross-site")
+            .header("Sec-Fetch-Mode", mode)
+            .header("Sec-Fetch-Dest", dest)
+    };
+    for (mode, dest) in [("no-cors", "image"), ("navigate", "iframe")] {
+        stage.refuses(&from(mode, dest), 403).await;
+    }
+    stage.refuses(&from("navigate", "document"), 302).await;
+    stage.refuses(&from("navigate", "document"), 429).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_round_trip_stays_in_the_generation_it_began_in() {
     let (stage, service) = enterprise_stage(|gateway| gateway).await;
     let login = Login::begin(&stage.gateway, "eve-laptop").await;

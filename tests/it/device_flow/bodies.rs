@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CODE, TOKEN, set};
-use crate::support::{RawClient, Stage, request};
+use crate::support::{Login, RawClient, Stage, request};
 
 async fn refuses_body(stage: &Stage, path: &str, kind: &str, body: &str) -> Value {
     let request = request("POST", path)
@@ -203,4 +203,25 @@ async fn a_body_that_never_comes_whole_is_given_up() {
 
     assert!(client.is_closed(crate::support::patience(5.0)).await);
     assert_eq!(stage.redis.count_keys().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_type_that_is_no_text_is_named_and_polls_nothing() {
+    let (stage, _) = set().await;
+    let login = Login::begin(&stage.gateway, "ada-laptop").await;
+    for grant in [
+        json!(["authorization_code"]),
+        json!(5),
+        json!({}),
+        json!(true),
+    ] {
+        let body = json!({
+            "grant_type": grant, "device_code": login.device_code, "client_id": "difyctl"
+        });
+        let refused = refuses_body(&stage, TOKEN, "application/json", &body.to_string()).await;
+        assert_eq!(refused["details"][0]["loc"], json!(["grant_type"]));
+        assert_eq!(refused["details"][0]["type"], "string_type");
+    }
+    let polled = login.polls(&stage.gateway).await;
+    assert_eq!(polled.json()["error"], "authorization_pending");
 }
