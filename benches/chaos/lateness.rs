@@ -24,7 +24,7 @@ const USUAL: Duration = Duration::from_millis(3);
 /// How long each thread of a process has waited for a processor, in nanoseconds.
 type Waits = HashMap<String, u64>;
 
-/// Notes what the clients, the relays, the gateways and Redis are late by; half of it is forgotten
+/// Notes what the clients, the relays, the gateways and the stores are late by; half of it is forgotten
 /// every half a second or so.
 pub(crate) async fn watches(world: Rc<World>) {
     let relays = Arc::new(AtomicU64::new(0));
@@ -55,14 +55,15 @@ async fn lateness() -> Duration {
     begun.elapsed().saturating_sub(TICK + USUAL)
 }
 
-/// Returns the longest that any thread of these processes has waited since the last time.
+/// Returns the longest that any thread of these processes, or of their children (a process for each
+/// connection, in Postgres), has waited since the last time.
 ///
 /// The second number of `schedstat` is the time spent waiting on a run queue (proc(5)); it is added
 /// when the wait is over.
 fn longest_wait(pids: &[u32], before: &mut Waits) -> Duration {
     let mut now = Waits::new();
     let mut longest = 0;
-    for pid in pids {
+    for pid in pids.iter().flat_map(|pid| with_children(*pid)) {
         let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
             continue;
         };
@@ -73,11 +74,21 @@ fn longest_wait(pids: &[u32], before: &mut Waits) -> Duration {
             let waited = text.split(' ').nth(1).and_then(|text| text.parse().ok());
             let (waited, name) = (waited.unwrap_or(0), thread.path().display().to_string());
             if let Some(before) = before.get(&name) {
-                longest = longest.max(waited - before);
+                longest = longest.max(waited.saturating_sub(*before));
             }
             now.insert(name, waited);
         }
     }
     *before = now;
     Duration::from_nanos(longest)
+}
+
+fn with_children(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace();
+    [pid]
+        .into_iter()
+        .chain(children.filter_map(|child| child.parse().ok()))
+        .collect()
 }

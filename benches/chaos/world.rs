@@ -44,7 +44,7 @@ pub(crate) struct World {
     pub(crate) unsettled: RefCell<Vec<Rc<Token>>>,
     pub(crate) account: Uuid,
     addresses: Rc<Addresses>,
-    pids: Cell<[u32; 3]>,
+    pids: Cell<[u32; 4]>,
     _enterprise: Upstream,
     // A server is struck in one way at a time.
     postgres_order: Mutex<()>,
@@ -105,8 +105,8 @@ impl World {
         Dify::new(&self.addresses, account)
     }
 
-    /// Returns the process ids of the gateways and of Redis, as they were last known.
-    pub(crate) fn pids(&self) -> [u32; 3] {
+    /// Returns the process ids of the gateways, of Redis and of Postgres, as they were last known.
+    pub(crate) fn pids(&self) -> [u32; 4] {
         let mut pids = self.pids.get();
         for (pid, replica) in pids.iter_mut().zip(&self.replicas) {
             // Whoever is at it will have another before long.
@@ -116,6 +116,9 @@ impl World {
         }
         if let Some(redis) = self.redis.pid() {
             pids[2] = redis;
+        }
+        if let Some(postgres) = self.postgres.pid() {
+            pids[3] = postgres;
         }
         self.pids.set(pids);
         pids

@@ -185,6 +185,12 @@ impl DedicatedPostgres {
         self.server.addr()
     }
 
+    /// The process that all others of the server are children of, unless the server is being
+    /// ordered about at this moment.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.server.pid()
+    }
+
     /// Stops the server at once, as a crash would: open connections are closed.
     pub(crate) fn stop_immediate(&self) {
         self.server.order("stop");

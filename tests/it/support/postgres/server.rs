@@ -156,6 +156,12 @@ impl Server {
         self.guard.lock().unwrap().order(order);
     }
 
+    /// Its first process, unless the server is being ordered about at this moment.
+    pub(super) fn pid(&self) -> Option<u32> {
+        let guard = self.guard.try_lock().ok()?;
+        Some(guard.pid())
+    }
+
     pub(super) fn port(&self) -> u16 {
         self.port
     }
