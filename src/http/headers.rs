@@ -162,12 +162,14 @@ pub fn harmless_connection(value: &str) -> Option<String> {
     })
 }
 
-/// Folds a name, or as much of it as there is room for.
+/// Folds a name, or as much of it as there is room for. What is no ASCII is in no name, and may be
+/// cut in two: it counts as something else.
 fn fold<'a>(name: &str, buffer: &'a mut [u8; LONGEST]) -> &'a str {
     let mut length = 0;
     for (to, from) in buffer.iter_mut().zip(name.bytes()) {
         *to = match from {
             b'_' | b'.' => b'-',
+            byte if !byte.is_ascii() => b'?',
             byte => byte.to_ascii_lowercase(),
         };
         length += 1;
