@@ -232,14 +232,13 @@ impl TokenChecker {
         }
     }
 
-    /// Forgets a token that has just been revoked or replaced, and refuses it for as long as a
-    /// local entry of it might have been used.
+    /// Forgets a token that has just been revoked or replaced, and refuses it for so `long`.
     ///
     /// A lookup that is under way keeps its answer to itself: the generation has moved on.
-    fn forget(&self, hash: &TokenHash) {
+    fn forget(&self, hash: &TokenHash, long: Duration) {
         self.desk.coherence.changed(hash);
         let instant = self.clock.monotonic();
-        let deadline = instant.plus(self.desk.settings.untracked_ttl);
+        let deadline = instant.plus(long);
         self.desk
             .local
             .insert_refused(*hash, deadline, instant, || true);

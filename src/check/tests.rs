@@ -77,6 +77,8 @@ impl TokenStore for Tokens {
 struct Cache {
     inner: Arc<EmbeddedCache>,
     away: AtomicBool,
+    /// Nothing is taken in, and what is there may go.
+    full: AtomicBool,
     after_read: Mutex<Option<Interruption>>,
     /// Which connection there is; another one may be to another server.
     connection: AtomicU64,
@@ -141,7 +143,11 @@ impl TokenCache for Cache {
         hash: &TokenHash,
         value: &[u8],
         ttl: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            self.reach()?.delete(hash);
+            return Ok(false);
+        }
         self.reach()?.overwrite(hash, value, ttl).await
     }
 
@@ -184,6 +190,7 @@ impl World {
         let cache = Arc::new(Cache {
             inner: Arc::new(EmbeddedCache::new(Arc::clone(&clock) as Arc<dyn Clock>)),
             away: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             after_read: Mutex::default(),
             connection: AtomicU64::default(),
         });
@@ -245,7 +252,7 @@ async fn a_forgotten_token_is_refused_at_once_and_asked_about_again_later() {
     let checked = world.checker.resolve(TokenKind::Account, hash()).await;
     assert!(matches!(checked.unwrap().verdict, Verdict::Live(_)));
 
-    world.checker.forget(&hash());
+    world.checker.forget(&hash(), Duration::from_secs(1));
 
     assert!(matches!(world.checker.look_up(&hash()), Hit::Refused));
     world.clock.advance(Duration::from_secs(2));
