@@ -78,7 +78,8 @@ impl LocalCache {
         }
     }
 
-    /// Keeps a live token if `still_true`; a full map forgets some others first.
+    /// Keeps a live token if `still_true`; a full map forgets some others first. An entry that is
+    /// not kept has ended, like one that has left.
     ///
     /// The question is asked under the shard's lock: whoever makes it false and then removes the
     /// entry finds it, or finds that it was never put there.

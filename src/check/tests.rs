@@ -24,6 +24,7 @@ const ID: Uuid = Uuid::from_u128(3);
 const AWAY: StoreError = StoreError::TimedOut { store: "test" };
 
 mod following;
+mod joining;
 
 type Interruption = Box<dyn FnOnce() + Send>;
 
@@ -33,6 +34,8 @@ struct Tokens {
     inner: Mutex<Option<Arc<EmbeddedTokens>>>,
     away: AtomicBool,
     lookups: AtomicUsize,
+    /// How long a lookup takes.
+    takes: Mutex<Duration>,
     after_lookup: Mutex<Option<Interruption>>,
 }
 
@@ -57,6 +60,10 @@ impl TokenStore for Tokens {
         }
         let inner = self.inner();
         let found = inner.find_by_hash(hash).await;
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let interruption = self.after_lookup.lock().unwrap().take();
         if let Some(interrupt) = interruption {
             interrupt();
@@ -207,7 +214,7 @@ impl World {
             positive_ttl: Duration::from_secs(60),
             negative_ttl: Duration::from_secs(10),
             untracked_ttl,
-            deadline: Duration::from_secs(2),
+            deadline: DEADLINE,
             lookups,
         };
         let checker = TokenChecker::new(stores, settings);
@@ -245,6 +252,7 @@ fn hash() -> TokenHash {
 }
 
 const LONG: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_forgotten_token_is_refused_at_once_and_asked_about_again_later() {
