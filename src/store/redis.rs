@@ -19,6 +19,7 @@ mod flow;
 mod nonces;
 mod places;
 mod script;
+mod sentinels;
 mod token_cache;
 mod tracking;
 mod windows;
