@@ -79,7 +79,14 @@ impl Desk {
         let overwritten = self.stores.cache.overwrite(hash, REFUSED, ttl).await;
         match &overwritten {
             Ok(true) => return Ok(()),
-            Ok(false) => tracing::debug!("there is no room for a refusal in the cache"),
+            Ok(false) => {
+                if self.complaints.is_due(self.stores.clock.monotonic()) {
+                    tracing::warn!(
+                        "redis has no room: what it has of tokens that end is deleted, and cold \
+                         tokens are looked up in postgres"
+                    );
+                }
+            }
             Err(error) => {
                 tracing::debug!(error = %Chain(error), "a refusal could not be cached yet");
             }
