@@ -14,7 +14,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     clock::Clock,
@@ -150,7 +150,7 @@ impl TokenChecker {
     }
 
     /// Checks a token that the local map does not know, together with whoever else waits for it,
-    /// and says who knew.
+    /// and says who knew, within [`Settings::deadline`].
     ///
     /// Dropping the future is safe: the flight goes on for the others, and for the caches.
     ///
@@ -158,33 +158,9 @@ impl TokenChecker {
     ///
     /// [`Undecided`] when no store can say. This is no refusal.
     pub async fn resolve(&self, kind: TokenKind, hash: TokenHash) -> Result<Finding, Undecided> {
-        let mut landed = self.fly(kind, hash).await;
-        if let Ok(Landed {
-            outcome:
-                Ok(Finding {
-                    verdict: Verdict::Live(_),
-                    ..
-                }),
-            joined: true,
-        }) = &landed
-        {
-            // It may have been asked before this request came, and the token may have been revoked
-            // in between, with everybody told. The map would know; a flight from now on does.
-            let tier = Tier::Local;
-            let verdict = match self.look_up(&hash) {
-                Hit::Live(entry) => Some(Verdict::Live(entry)),
-                Hit::Refused => Some(Verdict::Refused),
-                Hit::Miss => None,
-            };
-            match verdict {
-                Some(verdict) => return Ok(Finding { verdict, tier }),
-                None => landed = self.fly(kind, hash).await,
-            }
-        }
-        let finding = landed
-            .map(|landed| landed.outcome)
-            .map_err(Undecided::from)
-            .flatten();
+        // One deadline for all of it: who has waited for a flight has less time left for another.
+        let finding = timeout(self.desk.settings.deadline, self.find_out(kind, hash)).await;
+        let finding = finding.unwrap_or(Err(Undecided::Lost(Lost::TimedOut)));
         match &finding {
             Ok(Finding { verdict, tier }) => self
                 .metrics
@@ -192,6 +168,31 @@ impl TokenChecker {
             Err(_) => self.metrics.checks_undecided.inc(),
         }
         finding
+    }
+
+    async fn find_out(&self, kind: TokenKind, hash: TokenHash) -> Outcome {
+        let came = self.clock.monotonic();
+        let Landed { outcome, joined } = self.fly(kind, hash).await?;
+        let found = match &outcome {
+            Ok(finding) if joined => &finding.verdict,
+            _ => return outcome,
+        };
+        // It may have been asked before this request came, and the token may have been revoked in
+        // between, with everybody told. What is good all the same is what a hit would have found
+        // when this request came, and what has not left the map since; a flight from now on knows.
+        let verdict = match found {
+            Verdict::Live(entry) if came >= entry.deadline() => {
+                match self.desk.local.look_up(&hash, self.clock.monotonic()) {
+                    Hit::Live(entry) => Verdict::Live(entry),
+                    Hit::Refused => Verdict::Refused,
+                    Hit::Miss => return self.fly(kind, hash).await?.outcome,
+                }
+            }
+            Verdict::Live(entry) => Verdict::Live(entry.clone()),
+            Verdict::Refused => return outcome,
+        };
+        let tier = Tier::Local;
+        Ok(Finding { verdict, tier })
     }
 
     async fn fly(&self, kind: TokenKind, hash: TokenHash) -> Result<Landed<Outcome>, Lost> {
@@ -232,14 +233,13 @@ impl TokenChecker {
         }
     }
 
-    /// Forgets a token that has just been revoked or replaced, and refuses it for as long as a
-    /// local entry of it might have been used.
+    /// Forgets a token that has just been revoked or replaced, and refuses it for so `long`.
     ///
     /// A lookup that is under way keeps its answer to itself: the generation has moved on.
-    fn forget(&self, hash: &TokenHash) {
+    fn forget(&self, hash: &TokenHash, long: Duration) {
         self.desk.coherence.changed(hash);
         let instant = self.clock.monotonic();
-        let deadline = instant.plus(self.desk.settings.untracked_ttl);
+        let deadline = instant.plus(long);
         self.desk
             .local
             .insert_refused(*hash, deadline, instant, || true);

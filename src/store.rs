@@ -197,17 +197,18 @@ pub trait TokenCache: Send + Sync + fmt::Debug {
         on: CacheConnection,
     ) -> Result<bool, StoreError>;
 
-    /// Puts `value` under `hash` for `ttl`, whatever was there.
+    /// Puts `value` under `hash` for `ttl`, whatever was there; `true` if it did. `false`: there is
+    /// no room for it, and what was there is gone.
     ///
     /// # Errors
     ///
-    /// When the cache cannot say whether it was done.
+    /// When the cache cannot say whether what was there is gone.
     async fn overwrite(
         &self,
         hash: &TokenHash,
         value: &[u8],
         ttl: Duration,
-    ) -> Result<(), StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// Asks the cache for a sign of life.
     ///

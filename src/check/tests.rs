@@ -24,6 +24,7 @@ const ID: Uuid = Uuid::from_u128(3);
 const AWAY: StoreError = StoreError::TimedOut { store: "test" };
 
 mod following;
+mod joining;
 
 type Interruption = Box<dyn FnOnce() + Send>;
 
@@ -33,6 +34,8 @@ struct Tokens {
     inner: Mutex<Option<Arc<EmbeddedTokens>>>,
     away: AtomicBool,
     lookups: AtomicUsize,
+    /// How long a lookup takes.
+    takes: Mutex<Duration>,
     after_lookup: Mutex<Option<Interruption>>,
 }
 
@@ -57,6 +60,10 @@ impl TokenStore for Tokens {
         }
         let inner = self.inner();
         let found = inner.find_by_hash(hash).await;
+        let takes = *self.takes.lock().unwrap();
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let interruption = self.after_lookup.lock().unwrap().take();
         if let Some(interrupt) = interruption {
             interrupt();
@@ -77,6 +84,8 @@ impl TokenStore for Tokens {
 struct Cache {
     inner: Arc<EmbeddedCache>,
     away: AtomicBool,
+    /// Nothing is taken in, and what is there may go.
+    full: AtomicBool,
     after_read: Mutex<Option<Interruption>>,
     /// Which connection there is; another one may be to another server.
     connection: AtomicU64,
@@ -141,7 +150,11 @@ impl TokenCache for Cache {
         hash: &TokenHash,
         value: &[u8],
         ttl: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            self.reach()?.delete(hash);
+            return Ok(false);
+        }
         self.reach()?.overwrite(hash, value, ttl).await
     }
 
@@ -184,6 +197,7 @@ impl World {
         let cache = Arc::new(Cache {
             inner: Arc::new(EmbeddedCache::new(Arc::clone(&clock) as Arc<dyn Clock>)),
             away: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             after_read: Mutex::default(),
             connection: AtomicU64::default(),
         });
@@ -200,7 +214,7 @@ impl World {
             positive_ttl: Duration::from_secs(60),
             negative_ttl: Duration::from_secs(10),
             untracked_ttl,
-            deadline: Duration::from_secs(2),
+            deadline: DEADLINE,
             lookups,
         };
         let checker = TokenChecker::new(stores, settings);
@@ -238,6 +252,7 @@ fn hash() -> TokenHash {
 }
 
 const LONG: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_forgotten_token_is_refused_at_once_and_asked_about_again_later() {
@@ -245,7 +260,7 @@ async fn a_forgotten_token_is_refused_at_once_and_asked_about_again_later() {
     let checked = world.checker.resolve(TokenKind::Account, hash()).await;
     assert!(matches!(checked.unwrap().verdict, Verdict::Live(_)));
 
-    world.checker.forget(&hash());
+    world.checker.forget(&hash(), Duration::from_secs(1));
 
     assert!(matches!(world.checker.look_up(&hash()), Hit::Refused));
     world.clock.advance(Duration::from_secs(2));

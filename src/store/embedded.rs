@@ -203,9 +203,8 @@ impl TokenCache for EmbeddedCache {
         hash: &TokenHash,
         value: &[u8],
         ttl: Duration,
-    ) -> Result<(), StoreError> {
-        self.put_if(hash, value, ttl, |_| true);
-        Ok(())
+    ) -> Result<bool, StoreError> {
+        Ok(self.put_if(hash, value, ttl, |_| true))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

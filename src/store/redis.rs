@@ -19,6 +19,7 @@ mod flow;
 mod nonces;
 mod places;
 mod script;
+mod sentinels;
 mod token_cache;
 mod tracking;
 mod windows;
@@ -337,22 +338,27 @@ fn is_demoted(error: &RedisError) -> bool {
     )
 }
 
+/// Tells whether the server is there, and does not do what it is asked for.
+fn is_refusal(error: &RedisError) -> bool {
+    !(error.is_timeout()
+        || is_demoted(error)
+        || error.is_io_error()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error())
+}
+
 fn classify(error: RedisError) -> StoreError {
     if error.is_timeout() {
         StoreError::TimedOut { store: STORE }
-    } else if is_demoted(&error)
-        || error.is_io_error()
-        || error.is_connection_dropped()
-        || error.is_unrecoverable_error()
-    {
-        StoreError::Unreachable {
-            store: STORE,
-            source: Some(Box::new(error)),
-        }
-    } else {
+    } else if is_refusal(&error) {
         StoreError::Rejected {
             store: STORE,
             source: Box::new(error),
+        }
+    } else {
+        StoreError::Unreachable {
+            store: STORE,
+            source: Some(Box::new(error)),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::support::{
 };
 
 mod cluster;
+mod full;
 mod sentinel;
 
 const APPS: &str = "/openapi/v1/apps";

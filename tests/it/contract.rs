@@ -123,7 +123,7 @@ pub(crate) async fn cache_contract(cache: &dyn TokenCache) {
     assert!(remaining <= LONG && remaining > LONG / 2, "{remaining:?}");
 
     // An overwrite asks nobody.
-    cache.overwrite(&hash, b"invalid", LONG).await.unwrap();
+    assert!(cache.overwrite(&hash, b"invalid", LONG).await.unwrap());
     assert_eq!(text(cache, &hash).await.as_deref(), Some("invalid"));
 
     // What has ended is not there: it is neither read, settled nor in the way.

@@ -221,7 +221,8 @@ fn keep_refusal(pilot: &mut Pilot<'_>) {
 /// Everybody who waits gets the answer.
 fn land(pilot: &mut Pilot<'_>, live: bool) {
     let flight = *pilot.flight();
-    // The others look at the local map, and then begin a flight of their own.
+    // The others take what the local map has of it, which is a hit like any other, or begin a flight
+    // of their own.
     let joiners_stay =
         flight.joined && !(flight.joined_behind && pilot.holds(Rule::JoinersAskAnew));
     let fault = match (live, pilot.world.row) {

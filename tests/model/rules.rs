@@ -50,6 +50,8 @@ pub(crate) enum Rule {
     JoinersAskAnew,
     /// The gateway's revocations put a refusal over the entry (`end::end`).
     RefusalOverwrites,
+    /// … or delete it where Redis has no room (`token_cache::overwrite`), before they say so.
+    FullRedisDeletes,
     /// … and do so after the commit.
     CommitFirst,
     /// … and forget the token locally once more after that.

@@ -13,6 +13,7 @@ const NONE: Mishaps = Mishaps {
     restarts: 0,
     silences: 0,
     stragglers: 0,
+    full: 0,
 };
 
 const PLAIN: Scenario = Scenario {
@@ -71,6 +72,15 @@ pub(crate) const GATEWAY_REVOKES: Scenario = Scenario {
         evictions: 1,
         ..NONE
     },
+    ..PLAIN
+};
+
+/// There is no room for the refusal, and perhaps for the fill's entry a moment later.
+pub(crate) const REDIS_IS_FULL: Scenario = Scenario {
+    name: "a gateway revokes while another fills, and redis is full",
+    revoker: Revoker::Gateway,
+    flights: [1, 1],
+    mishaps: Mishaps { full: 1, ..NONE },
     ..PLAIN
 };
 

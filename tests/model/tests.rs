@@ -139,6 +139,24 @@ fn a_revocation_by_another_gateway() {
 }
 
 #[test]
+fn a_revocation_that_redis_has_no_room_for() {
+    holds(
+        REDIS_IS_FULL,
+        &[
+            ("a fill whose lease was deleted", |world| {
+                is_revoked(world)
+                    && world.left.full == 0
+                    && world.key.value == Value::Absent
+                    && world.replicas[1].flight.at == At::Select(Lookup::Again)
+            }),
+            ("an entry elsewhere that is yet to be reported", |world| {
+                is_revoked(world) && world.left.full == 0 && is_long(world.replicas[1].local)
+            }),
+        ],
+    );
+}
+
+#[test]
 fn a_token_whose_time_is_over() {
     holds(
         TOKEN_ENDS,
@@ -211,6 +229,7 @@ fn no_rule_about_fills_can_be_left_out() {
 #[test]
 fn no_rule_about_the_gateways_own_revocations_can_be_left_out_but_one() {
     needs(Rule::RefusalOverwrites, GATEWAY_REVOKES);
+    needs(Rule::FullRedisDeletes, REDIS_IS_FULL);
     needs(Rule::CommitFirst, GATEWAY_REVOKES);
     needs(Rule::ForgetAfterOverwrite, GATEWAY_REVOKES);
     // It only has this gateway refuse the token one round trip earlier, before anybody was told.

@@ -196,6 +196,8 @@ pub(crate) struct Mishaps {
     pub(crate) silences: u8,
     /// A command takes effect after the flight that sent it has ended.
     pub(crate) stragglers: u8,
+    /// Redis has no room for a refusal.
+    pub(crate) full: u8,
 }
 
 /// Everything.

@@ -69,6 +69,11 @@ fn revoke_as_gateway(model: &Model, world: &World, add: &mut Add<'_>) {
             put(world, Value::Refusal, Report::Revocation);
         }
     };
+    let delete = |world: &mut World| {
+        if model.rules.hold(Rule::FullRedisDeletes) {
+            put(world, Value::Absent, Report::Revocation);
+        }
+    };
     let forget_if = |world: &mut World, rule| {
         if model.rules.hold(rule) {
             forget(world, 0);
@@ -98,6 +103,17 @@ fn revoke_as_gateway(model: &Model, world: &World, add: &mut Add<'_>) {
                 overwrite(world);
                 world.revocation = Revocation::Second;
             });
+            if world.left.full > 0 {
+                add(
+                    who,
+                    "revokes: deletes the key, for want of room",
+                    &|world| {
+                        world.left.full -= 1;
+                        delete(world);
+                        world.revocation = Revocation::Second;
+                    },
+                );
+            }
         }
         Revocation::Second => add(who, "revokes: forgets again, and says so", &|world| {
             forget_if(world, Rule::ForgetAfterOverwrite);

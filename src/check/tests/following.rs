@@ -234,6 +234,45 @@ async fn a_refusal_that_redis_could_not_take_is_written_when_it_can() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_redis_has_no_room_for_is_tried_until_there_is_some() {
+    let world = followed();
+    assert_eq!(world.check().await, Ok(true));
+    world.tokens.inner().revoke(ID);
+    world.cache.full.store(true, Ordering::SeqCst);
+
+    assert!(world.checker.end(&hash()).await.is_ok());
+
+    assert_eq!(world.in_redis().await, None);
+    // As a fill of Dify's that lost its race.
+    let stale = b"{\"stale\":1}";
+    world
+        .cache
+        .inner
+        .overwrite(&hash(), stale, LONG)
+        .await
+        .unwrap();
+    world.checker.desk.catch_up().await;
+    assert_eq!(world.in_redis().await, None);
+    world.cache.full.store(false, Ordering::SeqCst);
+    world.checker.desk.catch_up().await;
+    assert_eq!(world.in_redis().await.as_deref(), Some(REFUSED));
+}
+
+#[tokio::test]
+async fn what_could_not_be_published_is_refused_here_for_as_long_as_it_may_stand_there() {
+    let world = followed();
+    assert_eq!(world.check().await, Ok(true));
+    world.tokens.inner().revoke(ID);
+    world.cache.away.store(true, Ordering::SeqCst);
+    assert!(world.checker.end(&hash()).await.is_err());
+    world.cache.away.store(false, Ordering::SeqCst);
+
+    world.clock.advance(LONG - Duration::from_secs(1));
+
+    assert!(matches!(world.in_local(), Hit::Refused));
+}
+
+#[tokio::test]
 async fn an_overdue_refusal_is_given_up_when_nothing_can_be_left_of_its_token() {
     let world = followed();
     world.cache.away.store(true, Ordering::SeqCst);

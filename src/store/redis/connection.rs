@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, Pipeline, ProtocolVersion,
-    RedisError, RedisFuture, RedisResult, TlsMode, Value,
+    RedisError, RedisFuture, RedisResult, Value,
     aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
-use tokio::sync::Mutex;
 
-use super::address::Dialling;
+use super::{address::Dialling, sentinels::Sentinels};
 use crate::config::RedisConfig;
 
 /// How often the cluster's client tries a command again, elsewhere or later: a slot that moves
@@ -32,7 +30,7 @@ pub(super) enum Endpoint {
     /// One server.
     Server(Box<Client>),
     /// The master that sentinels name.
-    Sentinel(Box<Mutex<SentinelClient>>),
+    Sentinel(Box<Sentinels>),
     /// The nodes of a cluster that are asked for the others.
     Cluster {
         client: Box<ClusterClient>,
@@ -46,7 +44,8 @@ impl Endpoint {
     pub(super) fn new(config: &RedisConfig, connect_timeout: Duration) -> RedisResult<Self> {
         let dialling = Dialling::new(config)?;
         if let Some(service_name) = &config.service_name {
-            return Self::behind_sentinels(config, service_name, &dialling);
+            let sentinels = Sentinels::new(config, service_name, &dialling)?;
+            return Ok(Self::Sentinel(Box::new(sentinels)));
         }
         if config.cluster_nodes.is_empty() {
             return Ok(Self::Server(Box::new(Client::open(dialling.target())?)));
@@ -71,40 +70,6 @@ impl Endpoint {
             client: Box::new(builder.build()?),
             dialling: Box::new(dialling),
         })
-    }
-
-    fn behind_sentinels(
-        config: &RedisConfig,
-        service_name: &str,
-        dialling: &Dialling,
-    ) -> RedisResult<Self> {
-        // Sentinels have no databases, and credentials of their own: none, as Dify has it.
-        let sentinels = config
-            .sentinels
-            .iter()
-            .map(|node| dialling.address(&node.host, node.port));
-        let settings = dialling.redis_settings();
-        let mut builder = SentinelClientBuilder::new(
-            sentinels.collect::<RedisResult<Vec<_>>>()?,
-            service_name,
-            SentinelServerType::Master,
-        )?
-        .set_client_to_sentinel_tcp_settings(dialling.tcp_settings().clone())
-        .set_client_to_redis_tcp_settings(dialling.tcp_settings().clone())
-        .set_client_to_redis_db(settings.db())
-        .set_client_to_redis_protocol(settings.protocol());
-        if let Some(username) = settings.username() {
-            builder = builder.set_client_to_redis_username(username);
-        }
-        if let Some(password) = settings.password() {
-            builder = builder.set_client_to_redis_password(password);
-        }
-        if let Some(certificates) = dialling.certificates() {
-            builder = builder
-                .set_client_to_redis_tls_mode(TlsMode::Secure)
-                .set_client_to_redis_certificates(certificates.clone());
-        }
-        Ok(Self::Sentinel(Box::new(Mutex::new(builder.build()?))))
     }
 
     /// Connects; the caller bounds the time.
@@ -180,10 +145,7 @@ impl Endpoint {
     async fn server(&self) -> RedisResult<Option<Client>> {
         match self {
             Self::Server(client) => Ok(Some((**client).clone())),
-            Self::Sentinel(sentinels) => {
-                let mut sentinels = sentinels.lock().await;
-                sentinels.async_get_client().await.map(Some)
-            }
+            Self::Sentinel(sentinels) => sentinels.master().await.map(Some),
             Self::Cluster { .. } => Ok(None),
         }
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    RedisLink, millis, ping,
+    RedisLink, is_refusal, millis, ping,
     script::{Call, OneKeyScript},
 };
 use crate::{
@@ -100,15 +100,24 @@ impl TokenCache for RedisTokenCache {
         hash: &TokenHash,
         value: &[u8],
         ttl: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let key = self.key_of(hash);
         let mut set = redis::cmd("SET");
-        set.arg(self.key_of(hash))
-            .arg(value)
-            .arg("PX")
-            .arg(millis(ttl));
-        self.link
-            .command(|mut connection| async move { set.query_async(&mut connection).await })
-            .await
+        set.arg(&key).arg(value).arg("PX").arg(millis(ttl));
+        let mut del = redis::cmd("DEL");
+        del.arg(&key);
+        // Both within the time of one command.
+        let overwrite = |mut connection| async move {
+            match set.query_async::<()>(&mut connection).await {
+                // A Redis that is full takes no value, and gives up the one that it has.
+                Err(error) if is_refusal(&error) => {
+                    let () = del.query_async(&mut connection).await?;
+                    Ok(false)
+                }
+                written => written.map(|()| true),
+            }
+        };
+        self.link.command(overwrite).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

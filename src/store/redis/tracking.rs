@@ -27,8 +27,8 @@ use tokio::{
 };
 
 use super::{
-    RECONNECT_INTERVAL, RedisLink, STORE, classify, connect_timeout, millis, places::Place,
-    token_cache,
+    RECONNECT_INTERVAL, RedisLink, STORE, classify, connect_timeout, is_refusal, millis,
+    places::Place, token_cache,
 };
 use crate::{
     clock::{Clock, Monotonic},
@@ -172,21 +172,29 @@ impl Tracking {
         Ok(())
     }
 
-    /// Writes one place's key, and waits for the report.
+    /// Changes one place's key, and waits for the report.
     async fn write(&self, proof: &Proof) -> Result<(), StoreError> {
         let heard = proof.heard.notified();
         tokio::pin!(heard);
         // From here on a report counts, and none from before.
         heard.as_mut().enable();
+        let key = format!("{}{}", self.prefix, proof.own);
         let mut set = redis::cmd("SET");
-        set.arg(format!("{}{}", self.prefix, proof.own))
-            .arg(1)
-            .arg("PX")
-            .arg(millis(PROOF_TTL));
-        let () = self
-            .link
-            .command(|mut connection| async move { set.query_async(&mut connection).await })
-            .await?;
+        set.arg(&key).arg(1).arg("PX").arg(millis(PROOF_TTL));
+        let mut prolong = redis::cmd("PEXPIRE");
+        prolong.arg(&key).arg(millis(PROOF_TTL));
+        let change = |mut connection| async move {
+            match set.query_async::<()>(&mut connection).await {
+                // A Redis that is full takes no value. Its keys change and end all the same, and it
+                // reports that: what changes here is the end of the key of the last proof.
+                Err(error) if is_refusal(&error) => {
+                    let prolonged: bool = prolong.query_async(&mut connection).await?;
+                    if prolonged { Ok(()) } else { Err(error) }
+                }
+                written => written,
+            }
+        };
+        let () = self.link.command(change).await?;
         heard.await;
         Ok(())
     }

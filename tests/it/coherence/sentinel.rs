@@ -59,3 +59,46 @@ async fn a_killed_master_is_succeeded() {
 async fn a_frozen_master_is_succeeded() {
     a_failover(|sentinels| sentinels.freeze(0)).await;
 }
+
+/// One that is configured first, is there, and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_sentinel_hides_no_master() {
+    let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
+    let sentinels = DedicatedSentinels::start().await;
+    let (first, second) = (sentinels.space(0), sentinels.space(1));
+    let token = a_token(&database, "ada@example.com").await;
+    let gateway = behind(&sentinels, replica(&upstream, &database, &first))
+        .start()
+        .await;
+    follows(&gateway).await;
+    sentinels.freeze_first_sentinel();
+
+    let mut connection = first.connection().await;
+    let mut kill = cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("normal");
+    let () = kill.query_async(&mut connection).await.unwrap();
+    let lost = "difygate_token_cache_flushes_total{reason=\"lost\"}";
+    assert_eventually!(gateway.metric(lost).await >= 1.0, "the loss is noticed");
+    follows(&gateway).await;
+    has_at_hand(&gateway, &token).await;
+
+    let other = behind(&sentinels, replica(&upstream, &database, &first))
+        .start()
+        .await;
+    follows(&other).await;
+
+    // The master is there and has not heard that it is none any more.
+    sentinels.name_unheard(1).await;
+    gateway
+        .wait_for_log(|line| {
+            Gateway::log_field(line, "message")
+                .and_then(serde_json::Value::as_str)
+                .is_some_and(|text| text.contains("name another redis master"))
+        })
+        .await;
+    follows(&gateway).await;
+    let new = a_token(&database, "bob@example.com").await;
+    has_at_hand(&gateway, &new).await;
+    let key = format!("auth:token:{}", new.hash);
+    assert!(second.get(&key).await.is_some(), "the other one is used");
+}

@@ -1,7 +1,7 @@
 //! A master, its replica and three sentinels that watch them, for tests.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redis::{Client, cmd};
@@ -32,7 +32,7 @@ const RUN: &str = r#"redis-server "$DIR/sentinel.conf" --sentinel >"$DIR/log" 2>
 #[derive(Debug)]
 pub(crate) struct DedicatedSentinels {
     servers: [Arc<Server>; 2],
-    sentinels: Vec<(Guard, u16)>,
+    sentinels: Vec<(Mutex<Guard>, u16)>,
     /// Where the sentinels speak TLS, if they do.
     tls_ports: Option<Vec<u16>>,
     prefix: String,
@@ -134,6 +134,29 @@ impl DedicatedSentinels {
             .position(|server| server.port() == port || server.tls_port() == Some(port))
     }
 
+    /// Stops the first sentinel in its tracks, so that it accepts connections and says nothing.
+    pub(crate) fn freeze_first_sentinel(&self) {
+        self.sentinels[0].0.lock().unwrap().order("freeze");
+    }
+
+    /// Has the sentinels but the first name this server, of which the other one does not learn.
+    pub(crate) async fn name_unheard(&self, server: usize) {
+        let server = Arc::clone(&self.servers[server]);
+        let ports: Vec<u16> = self.sentinels[1..].iter().map(|(_, port)| *port).collect();
+        let naming = move || {
+            for port in &ports {
+                order(*port, &["SENTINEL", "REMOVE", SERVICE]);
+            }
+            order(server.port(), &["REPLICAOF", "NO", "ONE"]);
+            let named = server.port().to_string();
+            for port in &ports {
+                let monitor = ["SENTINEL", "MONITOR", SERVICE, "127.0.0.1", &named, "2"];
+                order(*port, &monitor);
+            }
+        };
+        tokio::task::spawn_blocking(naming).await.unwrap();
+    }
+
     /// Kills a server; if it was the master, the sentinels promote the other.
     pub(crate) fn stop(&self, server: usize) {
         self.servers[server].order("stop");
@@ -159,6 +182,14 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// Has a server do something.
+fn order(port: u16, words: &[&str]) {
+    let client = Client::open(format!("redis://{}/", local(port))).unwrap();
+    let mut connection = client.get_connection_with_timeout(patience(5.0)).unwrap();
+    let mut command = cmd(words[0]);
+    let () = command.arg(&words[1..]).query(&mut connection).unwrap();
+}
+
 /// What a sentinel says of the one master it watches: names and values in turn.
 fn masters(port: u16) -> Vec<String> {
     let ask = || {
@@ -172,7 +203,7 @@ fn masters(port: u16) -> Vec<String> {
     ask().unwrap_or_default()
 }
 
-fn sentinel(master: u16, tls: String) -> (Guard, u16) {
+fn sentinel(master: u16, tls: String) -> (Mutex<Guard>, u16) {
     for _ in 0..5 {
         let port = free_port();
         let mut guard = Guard::prepare(&Plan {
@@ -190,7 +221,7 @@ fn sentinel(master: u16, tls: String) -> (Guard, u16) {
         let begun = Instant::now();
         while !guard.has_ended() && begun.elapsed() < patience(10.0) {
             if !masters(port).is_empty() {
-                return (guard, port);
+                return (Mutex::new(guard), port);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
