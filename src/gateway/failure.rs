@@ -23,6 +23,10 @@ pub(super) fn rejection_of(error: &Error) -> Option<Rejection> {
             | ErrorType::H2Error,
         ) => None,
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Rejection::SlowBody),
+        // The head that would go on: no body has been read yet.
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
+            Some(Rejection::Malformed(Malformed::Connection))
+        }
         (ErrorSource::Downstream, _) => Some(Rejection::Malformed(Malformed::Body)),
         (
             _,

@@ -160,6 +160,38 @@ fn no_envelope_passes_for_another() {
     assert_eq!(verdict::<ApprovalGrant>(state.expose(), now), "audience");
 }
 
+/// RFC 7519 section 4.1.3.
+#[test]
+fn an_audience_is_a_text_or_a_list_of_texts_that_has_the_right_one() {
+    let vectors = vectors();
+    let kid = vectors["active_kid"].as_str().unwrap();
+    let key = vectors["keys"][kid].as_str().unwrap();
+    install_provider();
+    let key = jsonwebtoken::EncodingKey::from_secret(key.as_bytes());
+    let header = jsonwebtoken::Header {
+        kid: Some(kid.to_owned()),
+        ..Default::default()
+    };
+    let right = ApprovalGrant::AUDIENCE;
+    for (aud, expected) in [
+        (json!(right), "ok"),
+        (json!(["api.other", right]), "ok"),
+        (json!([]), "audience"),
+        (json!(["api.other"]), "audience"),
+        (json!([right, 1]), "audience"),
+        (json!([[right]]), "audience"),
+        (json!({ right: right }), "audience"),
+        (json!(1), "audience"),
+        (json!(null), "audience"),
+    ] {
+        let mut claims = serde_json::to_value(grant()).unwrap();
+        claims["exp"] = (NOW + 60).into();
+        claims["aud"] = aud.clone();
+        let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+        assert_eq!(verdict::<ApprovalGrant>(&token, at(NOW)), expected, "{aud}");
+    }
+}
+
 #[test]
 fn a_key_that_has_left_the_set_verifies_nothing() {
     let secret = |text: &str| Secret::new(text.to_owned());

@@ -185,6 +185,8 @@ mod tests {
             "+5\r\nhello\r\n",
             "0x5\r\nhello\r\n",
             "\r\n5\r\nhello\r\n",
+            "\r\n\r\n",
+            "5\r\nhello\r\n\r\n\r\n",
             "5\nhello\r\n",
             "5\r\rhello\r\n",
             "5\r\nhello\n",

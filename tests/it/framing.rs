@@ -228,7 +228,12 @@ async fn a_host_that_names_no_host_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_authorization_headers_are_refused_where_they_matter() {
     let (gateway, upstream) = open().await;
-    for path in ["/openapi/v1/apps", "/v1/info", "/console/api/x"] {
+    for path in [
+        "/openapi/v1/apps",
+        "/openapi/v1/account",
+        "/v1/info",
+        "/console/api/x",
+    ] {
         let bytes = format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer app-1\r\n\
              authorization: Bearer app-2\r\n\r\n"

@@ -74,7 +74,9 @@ fn what_is_no_value_of_difys_is_unusable() {
         "{}",
         "{\"lease\": 1}",
         "{\"lease\": \"abc\", \"token_id\": null}",
-        "[\"ada@example.com\", null, null, null, \"0196c3a0-3333-7000-8000-000000000003\", null, {}]",
+        // All that an entry has, in its order, which serde_json would take for the object.
+        "[\"ada@example.com\", \"dify:account\", \"0196c3a0-1111-7000-8000-000000000001\", \
+         \"difyctl\", \"0196c3a0-3333-7000-8000-000000000003\", null, {}, \"gateway\"]",
         &good.replace("2026-06-11T20:26:40.123456+00:00", "soon"),
         &good.replace("0196c3a0-3333", "not-a-uuid"),
         &good.replace("dify:account", "https://elsewhere.example"),

@@ -72,6 +72,10 @@ async fn every_member_at_fault_is_named() {
 async fn what_is_no_body_at_all_is_400_and_never_500() {
     let (stage, _) = set().await;
     let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    // What a JSON parser takes, and would be a body but for that.
+    let member = |more: &str| format!(r#"{{"client_id": "difyctl", "device_label": "x", {more}}}"#);
+    let deeper = member(&format!("\"more\": {}1{}", "[".repeat(8), "]".repeat(8)));
+    let twice = member("\"client_id\": \"difyctl\"");
 
     for path in [CODE, TOKEN] {
         for (kind, body) in [
@@ -80,6 +84,8 @@ async fn what_is_no_body_at_all_is_400_and_never_500() {
             ("application/json", "[]"),
             ("application/json", "null"),
             ("application/json", &deep),
+            ("application/json", &deeper),
+            ("application/json", &twice),
             (
                 "text/plain",
                 r#"{"client_id": "difyctl", "device_label": "x"}"#,

@@ -225,3 +225,24 @@ async fn a_header_that_is_nominated_twice_over_is_kept_too() {
     assert!(seen.header("x-forwarded-for").is_some());
     assert_eq!(seen.header("x-mine"), None);
 }
+
+/// Where it cannot be told which headers are named, none is taken away: the request is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_header_that_is_no_list_of_names_is_refused() {
+    let stage = Stage::set().await;
+    for named in [
+        "authorization, \u{e9}",
+        "\u{e9}, x-forwarded-for",
+        "\"authorization\"",
+        "authorization;q=1",
+        "authorization cookie",
+        ":authority",
+        "close, a, b, c, d, e, f, g, h, i, j",
+    ] {
+        for sent in [request("GET", "/x"), guarded(&stage)] {
+            let answer = stage.refuses(&sent.header("Connection", named), 400).await;
+            let message = "the Connection header is malformed";
+            assert_eq!(answer.json()["message"], message, "{named}");
+        }
+    }
+}

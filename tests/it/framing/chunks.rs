@@ -58,6 +58,8 @@ async fn a_chunk_size_that_is_not_plain_hexadecimal_is_refused() {
     ];
     let bodies = sizes.map(|size| format!("{size}\r\nhello\r\n0\r\n\r\n"));
     chunks_refused(&bodies.each_ref().map(String::as_str)).await;
+    // Where no size is the last one, this is a whole body.
+    chunks_refused(&["\r\n\r\n", "5\r\nhello\r\n\r\n\r\n"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,9 @@ use crate::support::{Database, DedicatedRedis, Gateway, Upstream};
 /// What every secret in these tests begins with.
 const HIDDEN: &str = "hidden-";
 
+/// What one begins with that is a number to TOML, as nobody has quoted it.
+const HIDDEN_NUMBER: &str = "48151623";
+
 const EVERY_COMMAND: &[&[&str]] = &[
     &["check"],
     &["check", "--connect"],
@@ -35,7 +38,9 @@ fn printed(directory: &Path, arguments: &[&str], toml: &str) -> (String, bool) {
         .unwrap();
     let both = [output.stdout, output.stderr].concat();
     let text = String::from_utf8(both).unwrap();
-    assert!(!text.contains(HIDDEN), "{arguments:?} with\n{toml}\n{text}");
+    for hidden in [HIDDEN, HIDDEN_NUMBER] {
+        assert!(!text.contains(hidden), "{arguments:?} with\n{toml}\n{text}");
+    }
     (text, output.status.success())
 }
 
@@ -100,6 +105,9 @@ const WRONG: &[&str] = &[
     "[postgres]\npassword = \"hidden-1",
     "[postgres]\npassword = hidden-1",
     "[postgres]\npassword = [\"hidden-1\"]",
+    "[postgres]\nhost = \"127.0.0.1\"\nport = 1\npassword = 48151623",
+    "[redis]\nhost = \"127.0.0.1\"\nport = 1\npassword = 48151623.42",
+    "[dify]\nsecret_key = 48151623",
     "[postgres]\npassword = \"hidden-1\"\npassword = \"hidden-2\"",
     "[postgres]\npassword = { envv = \"hidden-1\" }",
     "[postgres]\nurl = \"postgres://u:hidden-1@h:port/d\"",

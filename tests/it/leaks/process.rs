@@ -86,6 +86,12 @@ async fn no_other_program_is_ever_started() {
         let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
         assert_eq!(children, "", "{thread:?}");
     }
+    // Those that have ended are in none of these: what they have faulted in is their parent's count.
+    let counts = proc_file(&gateway, "stat").unwrap();
+    let (_, counts) = counts.rsplit_once(") ").unwrap();
+    let counts: Vec<&str> = counts.split(' ').collect();
+    // `cminflt` and `cmajflt`, the 11th and 13th (`proc_pid_stat(5)`); the first here is the 3rd.
+    assert_eq!([counts[8], counts[10]], ["0", "0"], "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

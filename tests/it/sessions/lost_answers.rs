@@ -107,6 +107,26 @@ async fn a_logout_is_carried_out_everywhere_though_nobody_was_told() {
     pair.refuses_soon(token).await;
 }
 
+/// A row that is live when it is looked at proves nothing: the statement waits behind the lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_locked_for_long_is_looked_at_again_and_again() {
+    let pair = Pair::set().await;
+    let token = &pair.stage.account;
+    pair.knows(token).await;
+    let logout = request("DELETE", &format!("{SESSIONS}/self")).bearer(&token.token);
+    let looks = || pair.stage.database.statements_seen();
+
+    let looked_at = async {
+        pair.stage.refuses(&logout, 503).await;
+        let before = looks();
+        assert_eventually!(looks() >= before + 3, "the row is looked at");
+    };
+    pair.while_locked(token.id, looked_at).await;
+
+    pair.has_ended(token).await;
+    pair.refuses_soon(token).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_another_one_ends_is_gone_everywhere_though_nobody_was_told() {
     let pair = Pair::set().await;

@@ -115,8 +115,14 @@ async fn an_upgrade_to_something_else_is_forwarded_as_a_plain_request() {
     for protocol in ["h2c", "TLS/1.0", "websocket, h2c", "websockets", "foo"] {
         let upgrade = request("GET", "/files/1")
             .header("Connection", "Upgrade")
-            .header("Upgrade", protocol);
-        stage.forwards(&upgrade).await;
+            .header("Upgrade", protocol)
+            .header("HTTP2-Settings", "AAMAAABkAAQAAP__");
+        let response = upgrade.send(stage.gateway.addr()).await;
+        assert_eq!(response.status, 200, "{protocol}: {response:?}");
+        let seen = stage.upstream.take_requests().remove(0);
+        for name in ["upgrade", "connection", "http2-settings"] {
+            assert_eq!(seen.header(name), None, "{protocol}");
+        }
     }
 }
 

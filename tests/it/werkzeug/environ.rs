@@ -103,6 +103,13 @@ async fn origin_and_request_id_are_the_gateways_under_every_spelling() {
             assert_eq!(found(&matched, "X-Other"), ["kept"], "{spelling}");
         }
     }
+    for spelling in spellings("X-Request-Id") {
+        send(
+            &gateway,
+            &get("/files/a", &format!("{spelling}: forged\r\n")),
+        )
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,8 +176,11 @@ async fn framing_and_content_have_one_spelling() {
     let (gateway, _wsgi) = open().await;
     for shadow in [
         "Content_Length: 9",
+        "Content.Length: 9",
         "Transfer_Encoding: chunked",
+        "Transfer.Encoding: chunked",
         "Content_Type: text/evil",
+        "Content.Type: text/evil",
     ] {
         let head = format!(
             "POST /files/a HTTP/1.1\r\nHost: gateway.test\r\nContent-Type: text/plain\r\n{shadow}\r\n\
@@ -183,9 +193,22 @@ async fn framing_and_content_have_one_spelling() {
             (of("CONTENT_LENGTH"), of("CONTENT_TYPE")),
             (Some("5"), Some("text/plain"))
         );
-        assert_eq!(of("HTTP_TRANSFER_ENCODING"), None, "{shadow}");
-        assert_eq!(of("HTTP_CONTENT_TYPE"), None, "{shadow}");
-        assert_eq!(of("HTTP_CONTENT_LENGTH"), None, "{shadow}");
+        for name in ["Transfer-Encoding", "Content-Type", "Content-Length"] {
+            assert_eq!(found(&matched, name), Vec::<&str>::new(), "{shadow}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dify_decides_by_has_one_spelling() {
+    let (gateway, _wsgi) = open().await;
+    for name in ["X-CSRF-Token", "X-App-Code", "X-App-Passport"] {
+        let others = spellings(name).into_iter();
+        for other in others.filter(|other| !other.eq_ignore_ascii_case(name)) {
+            let fields = format!("{other}: forged\r\n{name}: own\r\n{other}: forged\r\n");
+            let matched = send(&gateway, &get("/console/api/x", &fields)).await;
+            assert_eq!(found(&matched, name), ["own"], "{other}");
+        }
     }
 }
 

@@ -146,3 +146,37 @@ async fn what_a_token_lets_through_arrives_as_the_path_that_was_judged() {
     }
     assert!(guarded > TARGETS / 60, "{guarded} guarded");
 }
+
+/// Neither folds case: what is spelled otherwise is another path for the one that judges and for the
+/// one that routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guarded_path_in_another_case_is_nothing_to_werkzeug() {
+    let (gateway, _wsgi) = open().await;
+    let mut caller = Caller::to(gateway.addr());
+    for target in [
+        "/OpenAPI/v1/apps",
+        "/openapi/V1/apps",
+        "/OPENAPI/V1/APPS",
+        "/Inner/api/x",
+        "/inner/API/x",
+        "/%49nner/%41pi/x",
+        "/%4fpenapi/%561/apps",
+    ] {
+        let response = caller.call(&bytes("GET", target, None)).await;
+        let matched = Matched::of(&response).unwrap_or_else(|| panic!("{target}: {response:?}"));
+        assert_eq!(matched.endpoint, "404", "{target}");
+        assert_as_judged(target, &matched);
+    }
+    for target in [
+        "/openapi/v1/APPS",
+        "/%6fpenapi/%76%31/Apps",
+        "/%69nner/%61pi/X",
+    ] {
+        let response = caller.call(&bytes("GET", target, None)).await;
+        assert!(Matched::of(&response).is_none(), "{target}");
+        assert!(
+            [401, 404].contains(&response.status),
+            "{target}: {response:?}"
+        );
+    }
+}
