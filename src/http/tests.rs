@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -46,6 +48,7 @@ fn every_refusal_has_its_status_code_and_headers() {
             "bearer_disabled 503 bearer_auth_disabled",
             "auth_unavailable 503 auth_unavailable retry-after: 2",
             "store_unavailable 503 auth_unavailable retry-after: 5",
+            "too_many_streams 503 service_unavailable retry-after: 1",
             "unsupported_client 400 unsupported_client",
             "unsupported_grant_type 400 unsupported_grant_type",
             "user_code_exhausted 503 user_code_exhausted",
