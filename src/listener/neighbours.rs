@@ -1,7 +1,8 @@
 //! What the streams of one HTTP/2 connection have to know of each other.
 //!
 //! They share the connection's window (RFC 9113 section 5.2.1): while one body is left unread,
-//! because its upstream takes nothing, the client may be unable to send any other.
+//! because its upstream takes nothing, the client may be unable to send any other. And they share the
+//! place that each connection has for a request.
 
 use std::sync::{
     Arc,
