@@ -45,6 +45,7 @@ mod local;
 mod respond;
 mod routing;
 mod server;
+mod streams;
 mod traced;
 mod upstream;
 
@@ -67,6 +68,7 @@ pub struct Settings {
     body_rate: Option<BodyRate>,
     forward: crate::config::ForwardConfig,
     cors: CorsPolicy,
+    streams: Arc<streams::ExtraStreams>,
 }
 
 impl Settings {
@@ -82,6 +84,7 @@ impl Settings {
             }),
             forward: config.forward.clone(),
             cors: CorsPolicy::new(config.server.cors_allow_origins.clone()),
+            streams: streams::ExtraStreams::new(config.server.max_extra_streams),
         }
     }
 }
@@ -276,7 +279,9 @@ impl ProxyHttp for SharedGateway {
         http2::settle(session, Duration::from_secs(self.settings.idle_seconds));
         ctx.client = self.identify(session, ctx);
         self.begin_trace(session, ctx);
-        let answered = match self.judge(session, ctx).await {
+        let judged = self.judge(session, ctx).await;
+        let placed = judged.and_then(|next| self.placed(session, ctx, next));
+        let answered = match placed {
             Ok(Next::Forward) => {
                 forward::disarm_connection(session);
                 return Ok(false);

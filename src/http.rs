@@ -36,6 +36,9 @@ const RETRY_AFTER_OUTAGE: &str = "2";
 /// ([`crate::device::POLL_INTERVAL`]), so that no device is told to slow down for having obeyed.
 const RETRY_AFTER_LOCAL_OUTAGE: &str = "5";
 
+/// When to come back where too many requests are under way, in seconds: any of them may end at once.
+const RETRY_AFTER_CROWD: &str = "1";
+
 /// Why the gateway refuses a request by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
@@ -65,6 +68,9 @@ pub enum Rejection {
     AuthUnavailable,
     /// A store that a local endpoint needs is away.
     StoreUnavailable,
+    /// Too many requests at a time beside others on their connections
+    /// (`server.max_extra_streams`).
+    TooManyStreams,
     /// The device flow says no.
     Flow(FlowError),
     /// The enterprise branch says no.
@@ -116,6 +122,7 @@ impl Rejection {
             Self::BearerDisabled => "bearer_disabled",
             Self::AuthUnavailable => "auth_unavailable",
             Self::StoreUnavailable => "store_unavailable",
+            Self::TooManyStreams => "too_many_streams",
             Self::Flow(error) => error.code(),
             Self::Sso(error) => error.code(),
             Self::OAuthRequest(_) => "oauth_request",
@@ -231,6 +238,12 @@ impl Rejection {
                 "this cannot be done at the moment",
             )
             .with(header::RETRY_AFTER, RETRY_AFTER_LOCAL_OUTAGE),
+            Self::TooManyStreams => Reply::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "service_unavailable",
+                "too many requests at a time, come back later",
+            )
+            .with(header::RETRY_AFTER, RETRY_AFTER_CROWD),
             Self::Flow(error) => error.reply(flow_status(*error)),
             Self::Sso(error) => sso_reply(*error),
             // An OAuth client understands `error` (RFC 6749 section 5.2), Dify's the rest.

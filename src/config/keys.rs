@@ -121,6 +121,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("server.shutdown_grace", "25s", Now),
     key("server.max_header_bytes", "64KiB", Now),
     key("server.max_connections", "10000", Now),
+    key("server.max_extra_streams", "2500", Now),
     unset("server.tls.cert", Live),
     unset("server.tls.key", Live),
     unset("server.tls.client_ca", Live),

@@ -25,6 +25,9 @@ const MAX_THREADS: usize = 1024;
 /// Most connections that make sense; Linux's own limit of files is of that order.
 const MAX_CONNECTIONS: usize = 1_000_000;
 
+/// Most requests beside them that make sense, for the same reason.
+const MAX_EXTRA_STREAMS: usize = 1_000_000;
+
 /// Largest least rate of a body that makes sense, in bytes a second; above it, ordinary clients would
 /// be cut off.
 const MAX_BODY_RATE: usize = 1 << 20;
@@ -60,6 +63,9 @@ pub struct ServerConfig {
     pub max_header_bytes: usize,
     /// Most client connections at a time, 1 to 1,000,000; further ones wait to be accepted.
     pub max_connections: usize,
+    /// Most requests under way over HTTP/2 beyond one on each connection, 1 to 1,000,000; further
+    /// ones are refused.
+    pub max_extra_streams: usize,
     /// TLS on the public listeners; `None` is plain HTTP.
     pub tls: Option<TlsConfig>,
 }
@@ -148,6 +154,8 @@ impl ServerConfig {
             shutdown_grace: reader.value("server.shutdown_grace", duration(ms..=hour)),
             max_header_bytes: reader.value("server.max_header_bytes", size(1 << 10..=1 << 20)),
             max_connections: reader.value("server.max_connections", integer(1..=MAX_CONNECTIONS)),
+            max_extra_streams: reader
+                .value("server.max_extra_streams", integer(1..=MAX_EXTRA_STREAMS)),
             tls: TlsConfig::read(reader),
         }
     }

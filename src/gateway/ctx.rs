@@ -10,7 +10,7 @@ use std::{
 
 use prometheus::IntGauge;
 
-use super::{Backend, Traced};
+use super::{Backend, Traced, streams::Place};
 use crate::{
     check::LiveEntry,
     clock::Monotonic,
@@ -147,6 +147,8 @@ pub struct Ctx {
     pub reason: Option<&'static str>,
     /// The trace that it is part of, where requests are traced.
     pub trace: Option<Traced>,
+    /// Its place among those that share a connection.
+    pub(super) place: Option<Place>,
     _in_flight: InFlight,
 }
 
@@ -168,6 +170,7 @@ impl Ctx {
             status: 0,
             reason: None,
             trace: None,
+            place: None,
             _in_flight: InFlight::begin(&metrics.requests_in_flight),
         }
     }

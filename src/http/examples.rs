@@ -12,7 +12,7 @@ use crate::{
 
 impl Rejection {
     /// One of each kind, for tests and for the metrics to know every reason in advance.
-    pub const EXAMPLES: [Self; 54] = [
+    pub const EXAMPLES: [Self; 55] = [
         Self::Target(NotCanonical::DotSegment),
         Self::Malformed(Malformed::NoHost),
         Self::HeaderTooLarge,
@@ -26,6 +26,7 @@ impl Rejection {
         Self::BearerDisabled,
         Self::AuthUnavailable,
         Self::StoreUnavailable,
+        Self::TooManyStreams,
         Self::Flow(FlowError::UnsupportedClient),
         Self::Flow(FlowError::UnsupportedGrantType),
         Self::Flow(FlowError::UserCodeExhausted),

@@ -1,11 +1,12 @@
 //! What the streams of one HTTP/2 connection have to know of each other.
 //!
 //! They share the connection's window (RFC 9113 section 5.2.1): while one body is left unread,
-//! because its upstream takes nothing, the client may be unable to send any other.
+//! because its upstream takes nothing, the client may be unable to send any other. And they share the
+//! place that each connection has for a request.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use pingora::{
@@ -13,9 +14,16 @@ use pingora::{
     protocols::{Digest, raw_connect::ProxyDigest},
 };
 
-/// The bodies of one connection that nobody reads at the moment.
+/// What is known of one connection's streams.
 #[derive(Debug, Default)]
-pub struct Neighbours(AtomicUsize);
+pub struct Neighbours {
+    /// Bodies that nobody reads at the moment.
+    unread: AtomicUsize,
+    /// Whether a request has the place that every connection has.
+    first: AtomicBool,
+    /// Requests in places that all connections share.
+    further: AtomicUsize,
+}
 
 impl Neighbours {
     /// Makes a connection's, in what pingora lets a connection carry along for us.
@@ -35,16 +43,41 @@ impl Neighbours {
 
     /// Counts one more body that is left unread.
     pub fn leave(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.unread.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one fewer.
     pub fn take_up(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.unread.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Tells whether any is left unread.
     pub fn any_unread(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
+        self.unread.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes the connection's own place for a request; `false` if another has it.
+    pub fn begin_first(&self) -> bool {
+        !self.first.swap(true, Ordering::Relaxed)
+    }
+
+    /// That request has ended.
+    pub fn end_first(&self) {
+        self.first.store(false, Ordering::Relaxed);
+    }
+
+    /// Counts one more request in a shared place.
+    pub fn begin_further(&self) {
+        self.further.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one fewer.
+    pub fn end_further(&self) {
+        self.further.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many there are.
+    pub fn further(&self) -> usize {
+        self.further.load(Ordering::Relaxed)
     }
 }
