@@ -85,6 +85,7 @@ fn every_refusal_has_its_status_code_and_headers() {
             "not_set_up 401 not_setup www-authenticate: Bearer realm=\"api\"",
             "account_not_initialized 400 account_not_initialized",
             "csrf 401 unauthorized www-authenticate: Bearer realm=\"api\"",
+            "cross_site 403 forbidden",
             "bad_gateway 502 bad_gateway",
             "gateway_timeout 504 gateway_timeout",
             "internal 500 internal_server_error",
