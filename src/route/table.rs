@@ -135,14 +135,22 @@ pub struct RouteTable {
 #[derive(Debug)]
 struct Rule {
     pattern: Pattern,
-    /// Empty: any.
+    /// Empty: any. GET brings HEAD along.
     methods: Vec<Method>,
     class: Class,
 }
 
 impl Rule {
     fn matches(&self, path: &str, method: &Method) -> bool {
-        self.pattern.matches(path) && (self.methods.is_empty() || self.methods.contains(method))
+        self.pattern.matches(path) && self.is_for(method)
+    }
+
+    /// HEAD is GET without the body, and runs the same code behind us: a rule about reading is about
+    /// both.
+    fn is_for(&self, method: &Method) -> bool {
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            || *method == Method::HEAD && self.methods.contains(&Method::GET)
     }
 }
 
@@ -328,7 +336,7 @@ fn built_in(surface: Surface) -> Vec<Rule> {
     };
     let get = |path: &str, class| Rule {
         pattern: Pattern::Exact(path.to_owned()),
-        methods: vec![Method::GET, Method::HEAD],
+        methods: vec![Method::GET],
         class,
     };
     let at_and_below = |path: &str| Pattern::AtAndBelow(path.to_owned());

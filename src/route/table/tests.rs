@@ -271,6 +271,32 @@ fn configured_rules_come_before_the_built_in_rows() {
 }
 
 #[test]
+fn a_rule_that_names_get_is_about_head_too_and_not_the_other_way_round() {
+    let by = |method, rule| RouteRule {
+        methods: vec![method],
+        ..rule
+    };
+    let rules = [
+        by(Method::HEAD, rule("/a", RoutePolicy::Pass)),
+        by(Method::GET, rule("/a", RoutePolicy::Deny)),
+        by(Method::GET, rule("/b", RoutePolicy::Bearer)),
+        by(Method::HEAD, rule("/c", RoutePolicy::Deny)),
+    ];
+    let table = table(&rules).unwrap();
+    for (method, target, expected) in [
+        ("HEAD", "/a", "pass Api"),
+        ("GET", "/a", "deny"),
+        ("HEAD", "/b", "bearer dfoa_ dfoe_"),
+        ("POST", "/b", "pass Api"),
+        ("HEAD", "/c", "deny"),
+        ("GET", "/c", "pass Api"),
+        ("HEAD", "/openapi/v1/_health", "pass Api"),
+    ] {
+        assert_eq!(row(&table, method, target), expected, "{method} {target}");
+    }
+}
+
+#[test]
 fn a_rule_that_opens_what_is_guarded_must_say_so() {
     let opening = [
         rule("/openapi/v1/apps/public/*", RoutePolicy::Pass),
