@@ -113,6 +113,9 @@ pub enum Decision<'t> {
     MethodNotAllowed(LocalEndpoint),
     /// A token is checked, then the request goes on.
     Bearer(&'t BearerRule),
+    /// OPTIONS on a bearer row: it goes on unchecked, since a preflight carries no token, and is
+    /// otherwise treated as what was checked.
+    BearerOptions(&'t BearerRule),
     /// The request goes on unchecked.
     Pass {
         /// Where to.
@@ -258,11 +261,9 @@ impl RouteTable {
             };
         }
         match self.class(path, method) {
-            // A preflight carries no token; the upstream answers it.
-            Some(Class::Bearer(rule)) if *method == Method::OPTIONS => Decision::Pass {
-                upstream: &rule.upstream,
-                refuse_user_level: false,
-            },
+            Some(Class::Bearer(rule)) if *method == Method::OPTIONS => {
+                Decision::BearerOptions(rule)
+            }
             Some(Class::Bearer(rule)) => Decision::Bearer(rule),
             Some(Class::Pass(upstream)) => Decision::Pass {
                 upstream,

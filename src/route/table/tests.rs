@@ -35,6 +35,7 @@ fn row(table: &RouteTable, method: &str, target: &str) -> String {
             let kinds: Vec<_> = rule.accept.iter().map(|kind| kind.prefix()).collect();
             format!("bearer {}", kinds.join(" "))
         }
+        Ok(Decision::BearerOptions(_)) => "bearer options".to_owned(),
         Ok(Decision::Pass {
             upstream,
             refuse_user_level,
@@ -130,7 +131,7 @@ fn every_request_falls_in_its_row() {
         ("GET", "/openapi/v1/appsx", "bearer dfoa_ dfoe_"),
         ("GET", "/openapi/v1/workspaces/1", "bearer dfoa_"),
         ("GET", "/openapi/v1/", "bearer dfoa_ dfoe_"),
-        ("OPTIONS", "/openapi/v1/apps", "pass Api"),
+        ("OPTIONS", "/openapi/v1/apps", "bearer options"),
         ("GET", "/openapi/v1", "pass Api"),
         ("GET", "/OpenAPI/v1/apps", "pass Api"),
         ("GET", "/inner/api", "deny"),
