@@ -147,6 +147,7 @@ impl Rejection {
                     | Malformed::BareLf
                     | Malformed::Body
             ) | Self::HeaderTooLarge
+                | Self::ConnectRefused
                 | Self::BodyTooLarge
                 | Self::SlowBody
         )

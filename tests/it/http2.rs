@@ -5,6 +5,7 @@ mod attacks;
 mod frames;
 mod rules;
 mod slow;
+mod targets;
 
 use std::time::Duration;
 
