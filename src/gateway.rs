@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     current::Current,
     endpoints::Endpoints,
-    http::{Malformed, Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
+    http::{Rejection, Reply, client_ip::TrustedProxies, cors::CorsPolicy},
     jws::Keys,
     listener::BodyRate,
     metrics::{Metrics, Outcome},
@@ -178,17 +178,24 @@ impl Gateway {
                 upstream,
                 refuse_user_level,
             } => {
-                let authorization = one_authorization(head)?;
+                let authorization = framing::one_authorization(head)?;
                 if refuse_user_level && authorization.is_some_and(token::is_user_level) {
                     return Err(Rejection::InvalidToken);
                 }
                 ctx.backend = Some(Arc::clone(routing.backends.of(upstream)));
                 Ok(Next::Forward)
             }
+            Decision::BearerOptions(rule) => {
+                framing::one_authorization(head)?;
+                ctx.guarded = true;
+                ctx.backend = Some(Arc::clone(routing.backends.of(&rule.upstream)));
+                Ok(Next::Forward)
+            }
             Decision::Bearer(rule) => {
                 ctx.for_other_origins = true;
                 let (kind, hash) = {
-                    let value = one_authorization(head)?.ok_or(Rejection::BearerRequired)?;
+                    let value =
+                        framing::one_authorization(head)?.ok_or(Rejection::BearerRequired)?;
                     let token = BearerToken::from_authorization(value)?;
                     (token.kind(), token.hash())
                 };
@@ -242,16 +249,6 @@ fn authorize(rule: &BearerRule, kind: token::TokenKind) -> Result<(), Rejection>
         Some(scope) if !kind.permits(scope) => Err(Rejection::InsufficientScope(scope)),
         _ => Ok(()),
     }
-}
-
-/// Returns the one `Authorization` value there may be.
-fn one_authorization(head: &RequestHeader) -> Result<Option<&[u8]>, Rejection> {
-    let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Rejection::Malformed(Malformed::SeveralAuthorization));
-    }
-    Ok(first.map(header::HeaderValue::as_bytes))
 }
 
 fn options(endpoint: LocalEndpoint) -> Reply {

@@ -154,6 +154,7 @@ impl Rejection {
                     | Malformed::BareLf
                     | Malformed::Body
             ) | Self::HeaderTooLarge
+                | Self::ConnectRefused
                 | Self::BodyTooLarge
                 | Self::SlowBody
         )

@@ -13,6 +13,9 @@ pub const TOKEN_LENGTH: usize = 48;
 /// Length of a prefix, underscore included.
 const PREFIX_LENGTH: usize = 5;
 
+/// The scheme of bearer credentials, in any case (RFC 9110 section 11.1).
+const SCHEME: &[u8] = b"bearer";
+
 /// Who a token speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenKind {
@@ -168,22 +171,35 @@ impl fmt::Debug for BearerToken<'_> {
     }
 }
 
-/// Tells whether an `Authorization` value carries bearer credentials with a user-level prefix,
-/// well-formed or not.
+/// Tells whether an `Authorization` value shows bearer credentials with a user-level prefix,
+/// well-formed or not, to anybody at all.
 ///
-/// Routes that speak for `app-` keys use it to refuse user-level tokens without judging others.
+/// Routes that speak for `app-` keys use it to refuse user-level tokens without judging others. What
+/// reads the value next is more generous than [`BearerToken::from_authorization`]: gunicorn trims it,
+/// and an application parts it at any white space, of Latin-1 or of what it decodes to. Here all that
+/// is no visible ASCII parts words.
 pub fn is_user_level(authorization: &[u8]) -> bool {
-    credentials(authorization).is_some_and(|token| {
-        TokenKind::ALL
+    let Some((scheme, rest)) = unspaced(authorization).split_at_checked(SCHEME.len()) else {
+        return false;
+    };
+    let token = unspaced(rest);
+    scheme.eq_ignore_ascii_case(SCHEME)
+        && token.len() < rest.len()
+        && TokenKind::ALL
             .into_iter()
             .any(|kind| token.starts_with(kind.prefix().as_bytes()))
-    })
+}
+
+/// Cuts off what comes before the first byte of visible ASCII.
+fn unspaced(bytes: &[u8]) -> &[u8] {
+    let start = bytes.iter().position(u8::is_ascii_graphic);
+    start.map_or(&[], |start| &bytes[start..])
 }
 
 /// Returns what follows the `Bearer` scheme, or `None` when there is no such scheme.
 fn credentials(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"bearer") || rest.first() != Some(&b' ') {
+    let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) || rest.first() != Some(&b' ') {
         return None;
     }
     let token = trim_spaces(rest);

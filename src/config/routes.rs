@@ -31,7 +31,7 @@ pub(crate) const ROUTE_KEYS: &[&str] = &[
 pub struct RouteRule {
     /// `/exact/path`, or `/prefix/*` for that path and everything below it (`match`).
     pub pattern: String,
-    /// Methods it is for; empty: any.
+    /// Methods it is for; empty: any. GET brings HEAD along; HEAD stands for itself alone.
     pub methods: Vec<Method>,
     /// What happens to a request.
     pub policy: RoutePolicy,

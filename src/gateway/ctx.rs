@@ -127,7 +127,7 @@ pub struct Ctx {
     pub peer_trusted: bool,
     /// Who the request speaks for, once a token has been checked.
     pub principal: Option<LiveEntry>,
-    /// Whether a bearer rule let the request through.
+    /// Whether a bearer rule let the request through, checked or, with OPTIONS, not.
     pub guarded: bool,
     /// Whether the path belongs to a local endpoint.
     pub local: bool,

@@ -3,8 +3,11 @@
 //! pingora is lenient in a few places where RFC 9112 allows it. A gateway whose upstream may read
 //! the same bytes differently refuses them instead: one request in, one request out.
 
-use http::{Version, header};
-use pingora::{Error, proxy::Session};
+use http::{
+    Method, Version,
+    header::{self, HeaderValue},
+};
+use pingora::{Error, http::RequestHeader, proxy::Session};
 
 use crate::{
     http::{Malformed, Rejection},
@@ -15,13 +18,17 @@ use crate::{
 /// Most header fields; in HTTP/1.1 it is pingora's own limit.
 const MAX_HEADERS: usize = 256;
 
-/// Checks the header section's framing and size.
+/// Checks the header section's framing and size; and there is no tunnel.
 ///
 /// Over HTTP/2 the codec has refused what it must not let through already: connection-specific
 /// fields, a `te` other than `trailers`, misplaced or doubled pseudo-header fields, and a body that
 /// is not as long as announced (RFC 9113 section 8); and pingora, what names two hosts.
 pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Rejection> {
     let head = session.req_header();
+    // Its target is no path and what follows it no body, in either protocol.
+    if head.method == Method::CONNECT {
+        return Err(Rejection::ConnectRefused);
+    }
     if session.as_http1().is_some() {
         let raw = session.to_h1_raw();
         if raw.len() > max_header_bytes {
@@ -74,6 +81,16 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
         _ => {}
     }
     Ok(())
+}
+
+/// Returns the one `Authorization` value there may be.
+pub(super) fn one_authorization(head: &RequestHeader) -> Result<Option<&[u8]>, Rejection> {
+    let mut values = head.headers.get_all(header::AUTHORIZATION).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Rejection::Malformed(Malformed::SeveralAuthorization));
+    }
+    Ok(first.map(HeaderValue::as_bytes))
 }
 
 /// Tells whether reading a body has failed because of its framing.

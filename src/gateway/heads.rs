@@ -89,8 +89,4 @@ impl HeadPolicy for Heads {
     fn malformed(&self, peer: SocketAddr) -> Vec<u8> {
         self.refuse(&Rejection::Malformed(Malformed::Head), peer)
     }
-
-    fn connect_refused(&self, peer: SocketAddr) -> Vec<u8> {
-        self.refuse(&Rejection::ConnectRefused, peer)
-    }
 }

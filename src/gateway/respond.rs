@@ -89,6 +89,10 @@ async fn drained(session: &mut Session) -> bool {
         return true;
     }
     let head = session.req_header();
+    // What may follow `CONNECT` is no body (RFC 9110 section 9.3.6), and comes when a tunnel is there.
+    if head.method == http::Method::CONNECT {
+        return false;
+    }
     // The client has not sent the body yet and would only do so after a 100 (RFC 9110 section
     // 10.1.1); a final answer spares it the trouble.
     if head.headers.contains_key(header::EXPECT) {

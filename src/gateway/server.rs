@@ -40,6 +40,8 @@ impl Server {
         proxy.h2_options = Some(http2);
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(idle);
+        // It gets no further than any other method, but to our own refusal: pingora's is a bare one.
+        options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
         Self {
             proxy: Arc::new(proxy),

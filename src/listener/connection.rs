@@ -52,9 +52,6 @@ pub trait HeadPolicy: Send + Sync + fmt::Debug {
 
     /// Returns the whole answer, head and body, to a header section that cannot be parsed.
     fn malformed(&self, peer: SocketAddr) -> Vec<u8>;
-
-    /// Returns the whole answer to `CONNECT`, which this proxy does not serve.
-    fn connect_refused(&self, peer: SocketAddr) -> Vec<u8>;
 }
 
 /// An accepted connection.
@@ -232,16 +229,8 @@ impl Connection {
             return None;
         }
         let by_pingora = written.windows(15).any(|part| part == b"Server: Pingora");
-        if !by_pingora {
-            return None;
-        }
-        if written.starts_with(b"HTTP/1.1 400 ") {
-            Some(self.heads.malformed(self.transport().peer))
-        } else if written.starts_with(b"HTTP/1.1 405 ") {
-            Some(self.heads.connect_refused(self.transport().peer))
-        } else {
-            None
-        }
+        (by_pingora && written.starts_with(b"HTTP/1.1 400 "))
+            .then(|| self.heads.malformed(self.transport().peer))
     }
 
     /// Tells whether a header section is coming that has too many bytes already. One that is whole

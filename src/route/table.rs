@@ -113,6 +113,9 @@ pub enum Decision<'t> {
     MethodNotAllowed(LocalEndpoint),
     /// A token is checked, then the request goes on.
     Bearer(&'t BearerRule),
+    /// OPTIONS on a bearer row: it goes on unchecked, since a preflight carries no token, and is
+    /// otherwise treated as what was checked.
+    BearerOptions(&'t BearerRule),
     /// The request goes on unchecked.
     Pass {
         /// Where to.
@@ -135,14 +138,22 @@ pub struct RouteTable {
 #[derive(Debug)]
 struct Rule {
     pattern: Pattern,
-    /// Empty: any.
+    /// Empty: any. GET brings HEAD along.
     methods: Vec<Method>,
     class: Class,
 }
 
 impl Rule {
     fn matches(&self, path: &str, method: &Method) -> bool {
-        self.pattern.matches(path) && (self.methods.is_empty() || self.methods.contains(method))
+        self.pattern.matches(path) && self.is_for(method)
+    }
+
+    /// HEAD is GET without the body, and runs the same code behind us: a rule about reading is about
+    /// both.
+    fn is_for(&self, method: &Method) -> bool {
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            || *method == Method::HEAD && self.methods.contains(&Method::GET)
     }
 }
 
@@ -250,11 +261,9 @@ impl RouteTable {
             };
         }
         match self.class(path, method) {
-            // A preflight carries no token; the upstream answers it.
-            Some(Class::Bearer(rule)) if *method == Method::OPTIONS => Decision::Pass {
-                upstream: &rule.upstream,
-                refuse_user_level: false,
-            },
+            Some(Class::Bearer(rule)) if *method == Method::OPTIONS => {
+                Decision::BearerOptions(rule)
+            }
             Some(Class::Bearer(rule)) => Decision::Bearer(rule),
             Some(Class::Pass(upstream)) => Decision::Pass {
                 upstream,
@@ -328,7 +337,7 @@ fn built_in(surface: Surface) -> Vec<Rule> {
     };
     let get = |path: &str, class| Rule {
         pattern: Pattern::Exact(path.to_owned()),
-        methods: vec![Method::GET, Method::HEAD],
+        methods: vec![Method::GET],
         class,
     };
     let at_and_below = |path: &str| Pattern::AtAndBelow(path.to_owned());

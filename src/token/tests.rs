@@ -83,6 +83,34 @@ fn user_level_credentials_are_told_from_app_keys() {
 }
 
 #[test]
+fn what_somebody_else_may_take_for_user_level_credentials_is_recognised() {
+    for value in [
+        &b"  Bearer dfoa_"[..],
+        b"\tBearer dfoa_x ",
+        b"BEARER\tdfoe_",
+        b"Bearer \t dfoa_",
+        b"Bearer\xa0dfoa_",
+        b"\x85bearer\x1cdfoa_",
+        "Bearer\u{2003}dfoa_".as_bytes(),
+    ] {
+        assert!(is_user_level(value), "{}", value.escape_ascii());
+        // Nothing of that is accepted where a token is needed.
+        assert!(BearerToken::from_authorization(value).is_err());
+    }
+    for value in [
+        &b""[..],
+        b" \t",
+        b"Bearer",
+        b"Bearer\t",
+        b"Bearerdfoa_",
+        b" Basic dfoa_",
+        b"Bearer\tapp-1 dfoa_",
+    ] {
+        assert!(!is_user_level(value), "{}", value.escape_ascii());
+    }
+}
+
+#[test]
 fn scopes_follow_from_the_kind() {
     assert!(TokenKind::Account.permits(Scope::AppsRun));
     assert!(TokenKind::ExternalSso.permits(Scope::AppsRun));

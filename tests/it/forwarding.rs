@@ -45,6 +45,25 @@ async fn authorization_is_stripped_from_checked_requests_where_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn authorization_is_stripped_where_options_passes_a_guard_too() {
+    let rule = "[[routes]]\nmatch = \"/v1/secret/*\"\npolicy = \"bearer\"";
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("forward.authorization", "\"strip\"")
+            .config(rule)
+    })
+    .await;
+
+    for path in [APPS, "/v1/secret/x"] {
+        let options = request("OPTIONS", path).bearer(&stage.account.token);
+        let seen = forwarded(&stage, &options).await;
+
+        assert_eq!(seen.header("authorization"), None, "{path}");
+        assert!(!seen.head_text().contains(&stage.account.token), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn authorization_stays_on_pass_routes_where_it_is_stripped_from_checked_ones() {
     let stage = Stage::with(|gateway| gateway.set("forward.authorization", "\"strip\"")).await;
 

@@ -6,6 +6,7 @@ mod crowd;
 mod frames;
 mod rules;
 mod slow;
+mod targets;
 
 use std::time::Duration;
 

@@ -96,6 +96,46 @@ async fn a_rule_with_methods_leaves_the_other_methods_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_names_get_is_about_head_too() {
+    let stage = stage_with(
+        "[[routes]]\nmatch = \"/v1/secret/*\"\npolicy = \"bearer\"\nmethods = [\"GET\"]\n\
+         [[routes]]\nmatch = \"/api/closed\"\npolicy = \"deny\"\nmethods = [\"POST\", \"GET\"]\n\
+         [[routes]]\nmatch = \"/openapi/v1/open\"\npolicy = \"pass\"\nmethods = [\"GET\"]\n\
+         unsafe = true",
+    )
+    .await;
+
+    for method in ["GET", "HEAD"] {
+        let secret = request(method, "/v1/secret/x");
+        stage.refuses(&secret, 401).await;
+        stage.forwards(&secret.bearer(&stage.account.token)).await;
+        stage.refuses(&request(method, "/api/closed"), 404).await;
+        stage.forwards(&request(method, "/openapi/v1/open")).await;
+    }
+    stage.forwards(&request("POST", "/v1/secret/x")).await;
+    stage.forwards(&request("PUT", "/api/closed")).await;
+    stage
+        .refuses(&request("POST", "/openapi/v1/open"), 401)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_names_head_alone_is_heads() {
+    let stage = stage_with(
+        "[[routes]]\nmatch = \"/files/*\"\npolicy = \"deny\"\nmethods = [\"HEAD\"]\n\
+         [[routes]]\nmatch = \"/api/*\"\npolicy = \"pass\"\nmethods = [\"HEAD\"]\n\
+         [[routes]]\nmatch = \"/api/*\"\npolicy = \"deny\"\nmethods = [\"GET\"]",
+    )
+    .await;
+
+    stage.refuses(&request("HEAD", "/files/1"), 404).await;
+    stage.forwards(&request("GET", "/files/1")).await;
+    // It came first.
+    stage.forwards(&request("HEAD", "/api/x")).await;
+    stage.refuses(&request("GET", "/api/x"), 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bearer_rule_guards_a_path_that_passed() {
     let stage = stage_with("[[routes]]\nmatch = \"/v1/guarded/*\"\npolicy = \"bearer\"").await;
 

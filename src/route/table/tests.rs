@@ -35,6 +35,7 @@ fn row(table: &RouteTable, method: &str, target: &str) -> String {
             let kinds: Vec<_> = rule.accept.iter().map(|kind| kind.prefix()).collect();
             format!("bearer {}", kinds.join(" "))
         }
+        Ok(Decision::BearerOptions(_)) => "bearer options".to_owned(),
         Ok(Decision::Pass {
             upstream,
             refuse_user_level,
@@ -130,7 +131,7 @@ fn every_request_falls_in_its_row() {
         ("GET", "/openapi/v1/appsx", "bearer dfoa_ dfoe_"),
         ("GET", "/openapi/v1/workspaces/1", "bearer dfoa_"),
         ("GET", "/openapi/v1/", "bearer dfoa_ dfoe_"),
-        ("OPTIONS", "/openapi/v1/apps", "pass Api"),
+        ("OPTIONS", "/openapi/v1/apps", "bearer options"),
         ("GET", "/openapi/v1", "pass Api"),
         ("GET", "/OpenAPI/v1/apps", "pass Api"),
         ("GET", "/inner/api", "deny"),
@@ -268,6 +269,32 @@ fn configured_rules_come_before_the_built_in_rows() {
     assert_eq!(row(&table, "GET", "/internal/x"), "pass Api");
     assert_eq!(row(&table, "DELETE", "/openapi/v1/apps/1"), "deny");
     assert_eq!(row(&table, "GET", "/openapi/v1/apps/1"), "bearer dfoa_");
+}
+
+#[test]
+fn a_rule_that_names_get_is_about_head_too_and_not_the_other_way_round() {
+    let by = |method, rule| RouteRule {
+        methods: vec![method],
+        ..rule
+    };
+    let rules = [
+        by(Method::HEAD, rule("/a", RoutePolicy::Pass)),
+        by(Method::GET, rule("/a", RoutePolicy::Deny)),
+        by(Method::GET, rule("/b", RoutePolicy::Bearer)),
+        by(Method::HEAD, rule("/c", RoutePolicy::Deny)),
+    ];
+    let table = table(&rules).unwrap();
+    for (method, target, expected) in [
+        ("HEAD", "/a", "pass Api"),
+        ("GET", "/a", "deny"),
+        ("HEAD", "/b", "bearer dfoa_ dfoe_"),
+        ("POST", "/b", "pass Api"),
+        ("HEAD", "/c", "deny"),
+        ("GET", "/c", "pass Api"),
+        ("HEAD", "/openapi/v1/_health", "pass Api"),
+    ] {
+        assert_eq!(row(&table, method, target), expected, "{method} {target}");
+    }
 }
 
 #[test]

@@ -7,8 +7,11 @@ use difygate::{
 };
 
 /// A token is what 32 bytes encode to behind a known prefix, and only that; another token has
-/// another hash.
+/// another hash. What an application could take for one is recognised, whatever parts its words.
 pub fn authorization(value: &[u8]) {
+    if as_python_splits(value) {
+        assert!(is_user_level(value), "{}", value.escape_ascii());
+    }
     let parsed = BearerToken::from_authorization(value);
     let expected = reference(value);
     match (&parsed, expected) {
@@ -45,6 +48,21 @@ fn reference(value: &[u8]) -> Option<(TokenKind, &[u8])> {
     let random = URL_SAFE_NO_PAD.decode(&token[5..]).ok()?;
     let fits = scheme.eq_ignore_ascii_case("bearer") && random.len() == 32;
     fits.then_some((kind, token.as_bytes()))
+}
+
+/// Whether Python's `split(None, 1)` finds a user-level token: the characters of a header are those of
+/// Latin-1 to a WSGI application (PEP 3333).
+fn as_python_splits(value: &[u8]) -> bool {
+    let text: String = value.iter().copied().map(char::from).collect();
+    let is_space = |c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f');
+    let Some((scheme, token)) = text.trim_start_matches(is_space).split_once(is_space) else {
+        return false;
+    };
+    let token = token.trim_start_matches(is_space);
+    scheme.eq_ignore_ascii_case("bearer")
+        && TokenKind::ALL
+            .iter()
+            .any(|kind| token.starts_with(kind.prefix()))
 }
 
 /// What a person types is a code in one spelling or no code at all.

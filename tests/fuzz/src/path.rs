@@ -39,7 +39,7 @@ pub fn path(target: &[u8]) {
 }
 
 /// A decision is that of the canonical form, however the target was spelled; what the contract
-/// guards never passes, under no spelling.
+/// guards never passes, under no spelling; and HEAD is GET, unless a rule names HEAD alone.
 pub fn route(bytes: &[u8]) {
     let (choice, target) = choice(bytes);
     let Ok(path) = CanonicalPath::parse(target) else {
@@ -53,7 +53,11 @@ pub fn route(bytes: &[u8]) {
     assert_eq!(table.decide(&again, method), decision);
 
     let passes = matches!(decision, Ok(Decision::Pass { .. }));
-    let preflight = *method == Method::OPTIONS;
+    if matches!(decision, Ok(Decision::BearerOptions(_))) {
+        assert_eq!(method, Method::OPTIONS);
+    }
+    let by = |method| table.decide(&path, method);
+    let mut heads = false;
     let readings = [
         Some(path.as_str().to_owned()),
         path.second_reading()
@@ -64,10 +68,13 @@ pub fn route(bytes: &[u8]) {
     ];
     for reading in readings.into_iter().flatten() {
         let guard = guard_of(&reading, method);
-        assert!(
-            !passes || guard == Guard::None || guard == Guard::Bearer && preflight,
-            "{reading}"
-        );
+        assert!(!passes || guard == Guard::None, "{reading}");
+        heads |= reading == HEADS;
+    }
+    if !heads {
+        assert_eq!(by(&Method::HEAD), by(&Method::GET), "{}", path.as_str());
+    } else if by(&Method::HEAD) == Ok(Decision::Deny) {
+        assert_ne!(by(&Method::GET), Ok(Decision::Deny));
     }
     // What comes in must be the same under the guard and to a server that cuts parameters off.
     if path.as_str().contains(';') && guard_of(path.as_str(), method) != Guard::None {
@@ -154,6 +161,9 @@ static METHODS: [Method; 8] = [
     Method::PATCH,
 ];
 
+/// The path of the rule that names HEAD alone.
+const HEADS: &str = "/files/head";
+
 /// A table for each surface, with rules of the configuration and without.
 static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
     let rule = |pattern: &str, policy| RouteRule {
@@ -166,7 +176,17 @@ static TABLES: LazyLock<Vec<RouteTable>> = LazyLock::new(|| {
         allow_unsafe: false,
         line: 1,
     };
+    let by = |methods: &[Method], rule| RouteRule {
+        methods: methods.to_vec(),
+        ..rule
+    };
     let rules = [
+        by(&[Method::HEAD], rule(HEADS, RoutePolicy::Deny)),
+        by(&[Method::GET], rule("/files/read/*", RoutePolicy::Deny)),
+        by(
+            &[Method::POST, Method::GET],
+            rule("/console/*", RoutePolicy::Bearer),
+        ),
         rule("/v1/*", RoutePolicy::Bearer),
         rule("/files/secret", RoutePolicy::Deny),
         rule("/openapi/v1/apps/*", RoutePolicy::Deny),

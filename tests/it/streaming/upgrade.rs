@@ -7,7 +7,12 @@ pub(super) const SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// The opening handshake (RFC 6455 section 4.1).
 pub(super) fn handshake(path: &str) -> RequestBuilder {
-    request("GET", path)
+    handshake_by("GET", path)
+}
+
+/// The same by another method.
+fn handshake_by(method: &str, path: &str) -> RequestBuilder {
+    request(method, path)
         .header("Connection", "keep-alive, Upgrade")
         .header("Upgrade", "websocket")
         .header("Sec-WebSocket-Version", "13")
@@ -97,6 +102,25 @@ async fn on_a_bearer_route_a_101_that_nobody_asked_for_opens_no_tunnel() {
     let upgrade = handshake(APPS).bearer(&stage.account.token);
     client.send(&upgrade.to_bytes()).await;
 
+    assert_eq!(client.read_head().await.status, 502);
+    stage.upstream.wait_for_disconnect().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_options_passes_a_guard_no_upgrade_goes_along() {
+    let stage = Stage::set().await;
+
+    let response = handshake_by("OPTIONS", APPS)
+        .send(stage.gateway.addr())
+        .await;
+
+    assert_eq!(response.status, 200, "{response:?}");
+    let seen = stage.upstream.take_requests().remove(0);
+    assert_eq!(seen.header("upgrade"), None);
+    assert_eq!(seen.header("connection"), None);
+    stage.upstream.on(APPS, Behaviour::WebSocketEcho);
+    let mut client = stage.gateway.client().await;
+    client.send(&handshake_by("OPTIONS", APPS).to_bytes()).await;
     assert_eq!(client.read_head().await.status, 502);
     stage.upstream.wait_for_disconnect().await;
 }

@@ -37,6 +37,8 @@ pub(crate) struct Matched {
     pub(crate) path: String,
     /// The body's length in bytes.
     pub(crate) length: u64,
+    /// The bearer credentials in it, once for each way of reading that finds some.
+    pub(crate) bearer: Vec<String>,
     /// What the server says of the request.
     pub(crate) environ: std::collections::BTreeMap<String, String>,
 }

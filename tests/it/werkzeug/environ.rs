@@ -1,7 +1,9 @@
 //! Headers: what the application finds in its `environ` is what the gateway says, whatever the
 //! client has said under whatever spelling.
 
-use crate::support::{Gateway, Matched, RawClient, Stage, Wsgi};
+use std::net::SocketAddr;
+
+use crate::support::{Gateway, Matched, RawClient, Response, Stage, Wsgi};
 
 use super::open;
 
@@ -167,6 +169,46 @@ async fn no_header_moves_the_path_that_was_judged() {
                     assert_eq!(mounted, Some(""), "{spelling}");
                 }
             }
+        }
+    }
+}
+
+/// A request with this whole value of `Authorization`, which need be no text.
+fn authorized(value: &[u8]) -> Vec<u8> {
+    let before = "GET /v1/info HTTP/1.1\r\nHost: gateway.test\r\nAuthorization:";
+    [before.as_bytes(), value, b"\r\n\r\n"].concat()
+}
+
+async fn answer(server: SocketAddr, request: &[u8]) -> Response {
+    let mut client = RawClient::connect(server).await;
+    client.send(request).await;
+    client.read_response().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_white_space_hides_a_users_token_from_the_guard() {
+    let (gateway, wsgi) = open().await;
+    let token = format!("dfoa_{}", "A".repeat(43));
+    // The last two are no text by themselves: what a server takes for characters of Latin-1.
+    let spaces = [&b" "[..], b"\t", b"  \t ", b"\x85", b" \xa0"];
+    for scheme in [&b"Bearer"[..], b"bearer", b"BeArEr"] {
+        for (before, between) in spaces
+            .iter()
+            .flat_map(|a| spaces.iter().map(move |b| (a, b)))
+        {
+            let spelt = |credentials: &[u8]| {
+                authorized(&[before, scheme, between, credentials, before].concat())
+            };
+            let request = spelt(token.as_bytes());
+            let shown = request.escape_ascii();
+            let read = Matched::of(&answer(wsgi.addr(), &request).await).unwrap();
+            let found = read.bearer.iter().any(|found| found.trim() == token);
+            assert!(found, "{shown}: {read:?}");
+
+            let refused = answer(gateway.addr(), &request).await;
+            assert_eq!(refused.status, 401, "{shown}: {refused:?}");
+            let key = answer(gateway.addr(), &spelt(b"app-1")).await;
+            assert!(Matched::of(&key).is_some(), "{shown}: {key:?}");
         }
     }
 }
