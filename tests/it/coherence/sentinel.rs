@@ -1,10 +1,25 @@
 //! A Redis whose master changes.
 
+use std::net::SocketAddr;
+
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::timeout,
+};
+
 use super::*;
 use crate::support::{DedicatedSentinels, SERVICE};
 
 fn behind(sentinels: &DedicatedSentinels, gateway: GatewayBuilder) -> GatewayBuilder {
-    let nodes = serde_json::Value::from(sentinels.addresses());
+    behind_these(sentinels.addresses(), sentinels, gateway)
+}
+
+fn behind_these(
+    addresses: Vec<String>,
+    sentinels: &DedicatedSentinels,
+    gateway: GatewayBuilder,
+) -> GatewayBuilder {
+    let nodes = serde_json::Value::from(addresses);
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     gateway
         .redis_addr(nobody, sentinels.space(0).prefix())
@@ -60,12 +75,11 @@ async fn a_frozen_master_is_succeeded() {
     a_failover(|sentinels| sentinels.freeze(0)).await;
 }
 
-/// One that is configured first, is there, and says nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_sentinel_hides_no_master() {
+async fn a_first_sentinel_that_is_silent_hides_no_master() {
     let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
     let sentinels = DedicatedSentinels::start().await;
-    let (first, second) = (sentinels.space(0), sentinels.space(1));
+    let first = sentinels.space(0);
     let token = a_token(&database, "ada@example.com").await;
     let gateway = behind(&sentinels, replica(&upstream, &database, &first))
         .start()
@@ -77,18 +91,46 @@ async fn a_silent_sentinel_hides_no_master() {
     let mut kill = cmd("CLIENT");
     kill.arg("KILL").arg("TYPE").arg("normal");
     let () = kill.query_async(&mut connection).await.unwrap();
+
     let lost = "difygate_token_cache_flushes_total{reason=\"lost\"}";
     assert_eventually!(gateway.metric(lost).await >= 1.0, "the loss is noticed");
     follows(&gateway).await;
     has_at_hand(&gateway, &token).await;
-
     let other = behind(&sentinels, replica(&upstream, &database, &first))
         .start()
         .await;
     follows(&other).await;
+}
 
-    // The master is there and has not heard that it is none any more.
+/// An address at which nobody answers, not even by refusing: its queue is full.
+async fn deaf() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    let wait = Duration::from_millis(300);
+    while let Ok(waiting) = timeout(wait, TcpStream::connect(address)).await {
+        queue.push(waiting.unwrap());
+    }
+    (address, listener, queue)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_does_not_know_that_it_is_none_any_more_is_left() {
+    let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
+    let sentinels = DedicatedSentinels::start().await;
+    let (first, second) = (sentinels.space(0), sentinels.space(1));
+    let (deaf, _listener, _queue) = deaf().await;
+    let mut addresses = sentinels.addresses();
+    addresses[0] = deaf.to_string();
+    let gateway = replica(&upstream, &database, &first);
+    let gateway = behind_these(addresses, &sentinels, gateway).start().await;
+    follows(&gateway).await;
+
+    sentinels.freeze_first_sentinel();
     sentinels.name_unheard(1).await;
+
     gateway
         .wait_for_log(|line| {
             Gateway::log_field(line, "message")
@@ -97,8 +139,8 @@ async fn a_silent_sentinel_hides_no_master() {
         })
         .await;
     follows(&gateway).await;
-    let new = a_token(&database, "bob@example.com").await;
-    has_at_hand(&gateway, &new).await;
-    let key = format!("auth:token:{}", new.hash);
+    let token = a_token(&database, "ada@example.com").await;
+    has_at_hand(&gateway, &token).await;
+    let key = format!("auth:token:{}", token.hash);
     assert!(second.get(&key).await.is_some(), "the other one is used");
 }
