@@ -2,6 +2,7 @@
 //! would misbehave enough.
 
 mod attacks;
+mod chatter;
 mod frames;
 mod rules;
 mod slow;
