@@ -4,6 +4,7 @@
 mod attacks;
 mod chatter;
 mod frames;
+mod leaving;
 mod rules;
 mod slow;
 
