@@ -88,9 +88,13 @@ impl<S> Filter<S> for Gate {
         true
     }
 
-    /// Whether anything is said at all is decided elsewhere, and may be remembered.
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
+    /// What is decided anew for each event must not be remembered.
+    fn callsite_enabled(&self, event: &'static Metadata<'static>) -> Interest {
+        if is_own(event) {
+            Interest::always()
+        } else {
+            Interest::sometimes()
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -223,7 +227,72 @@ impl fmt::Display for Visible<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::{io, sync::mpsc};
+
+    use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _};
+
     use super::*;
+    use crate::{
+        clock::{ManualClock, Timestamp},
+        metrics::LogMetrics,
+    };
+
+    /// Logs in one second, and returns what was written.
+    fn written(json: bool, log: impl FnOnce()) -> Vec<String> {
+        let (sender, lines) = mpsc::channel();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(0)));
+        let queue = Arc::new(Queue::new(LogMetrics::new()));
+        let gate = Gate::new(clock, queue);
+        let writer = move || Sent(sender.clone());
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+        let layer: Box<dyn Layer<Registry> + Send + Sync> = if json {
+            let layer = layer.json().with_writer(writer);
+            Box::new(layer.map_event_format(|own| Lines { own, json }))
+        } else {
+            let layer = layer.with_writer(writer);
+            Box::new(layer.map_event_format(|own| Lines { own, json }))
+        };
+        let all = tracing_subscriber::registry().with(layer.with_filter(gate));
+        tracing::subscriber::with_default(all, log);
+        lines.iter().collect()
+    }
+
+    struct Sent(mpsc::Sender<String>);
+
+    impl io::Write for Sent {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0
+                .send(String::from_utf8_lossy(line).into_owned())
+                .unwrap();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_flood_of_libraries_leaves_our_own_lines_alone_in_either_format() {
+        for json in [true, false] {
+            let lines = written(json, || {
+                for number in 0..100 {
+                    let long = "\n".repeat(4 * LONGEST);
+                    tracing::warn!(target: "h2::proto", number, long, "a frame");
+                    tracing::warn!(number, "our own");
+                }
+            });
+
+            let (libraries, own): (Vec<&String>, _) =
+                lines.iter().partition(|line| line.contains("h2::proto"));
+            assert_eq!((libraries.len() as u64, own.len()), (LINES_A_SECOND, 100));
+            for line in libraries {
+                assert!(line.contains("a frame number="), "{line}");
+                assert!(line.len() < 3 * LONGEST, "{} bytes", line.len());
+                assert_eq!(line.find('\n'), Some(line.len() - 1));
+            }
+        }
+    }
 
     #[test]
     fn the_beginning_of_a_long_text_is_kept_and_the_rest_never_made() {
