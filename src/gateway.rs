@@ -357,7 +357,7 @@ impl ProxyHttp for SharedGateway {
         _: &mut Ctx,
     ) -> Result<()> {
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            body::is_over(session);
+            body::is_upgraded(session);
         }
         Ok(())
     }

@@ -206,6 +206,11 @@ impl Health {
         })
     }
 
+    /// Returns the clock by which all this happens.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Adds the enterprise service to the dependencies, since there is one.
     pub fn with_enterprise(&self) -> Arc<Dependency> {
         let begin = || Dependency::new(DependencyName::Enterprise, Arc::clone(&self.clock));

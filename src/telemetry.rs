@@ -5,7 +5,8 @@
 //! or cannot be written, is counted and said.
 //!
 //! Libraries are heard at `warn` and above only, at whatever level the gateway itself speaks:
-//! below that, pingora prints whole request heads and the Postgres client prints parameters.
+//! below that, pingora prints whole request heads and the Postgres client prints parameters. So many
+//! of their lines are written in a second, and so much of each (`libraries`).
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,8 +18,12 @@ use std::{
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
-    Layer, Registry, filter::Targets, fmt, layer::SubscriberExt as _, registry, reload,
-    util::SubscriberInitExt as _, util::TryInitError,
+    Layer, Registry,
+    filter::{FilterExt as _, Targets},
+    fmt,
+    layer::SubscriberExt as _,
+    registry, reload,
+    util::{SubscriberInitExt as _, TryInitError},
 };
 
 use crate::{
@@ -26,12 +31,16 @@ use crate::{
     health::Health,
 };
 
+mod libraries;
 mod queue;
+mod rate;
 mod remember;
 mod shortened;
 mod writer;
 
+use libraries::{CHATTER, Gate, Lines};
 use queue::{Entrance, Queue};
+pub use rate::{Asked, LineRate};
 use remember::Remember;
 pub use shortened::shortened;
 use writer::Writer;
@@ -150,11 +159,13 @@ pub fn init(config: &LogConfig, health: &Health) -> Result<Logging, TelemetryErr
         LogFormat::Text => fmt::layer()
             .with_writer(Entrance(Arc::clone(&log)))
             .with_ansi(false)
+            .map_event_format(|own| Lines { own, json: false })
             .boxed(),
     };
+    let gate = Gate::new(health.clock(), Arc::clone(&log));
     let audit_alone = Targets::new().with_target(AUDIT, LevelFilter::INFO);
     let layers: Vec<Boxed> = [
-        Some(lines.with_filter(filter).boxed()),
+        Some(lines.with_filter(filter.and(gate)).boxed()),
         Some(
             Remember(Arc::clone(&health.faults))
                 .with_filter(Remember::hears())
@@ -202,6 +213,11 @@ pub async fn wait_for_audit_place() -> bool {
 fn targets(configured: LogLevel, audit_elsewhere: bool) -> Targets {
     let own = level(configured);
     let libraries = own.min(LevelFilter::WARN);
+    let chatter = if own >= LevelFilter::DEBUG {
+        libraries
+    } else {
+        LevelFilter::OFF
+    };
     // Nobody asked for less than the audit trail: it goes on at any level.
     let audit = if audit_elsewhere {
         LevelFilter::OFF
@@ -211,6 +227,7 @@ fn targets(configured: LogLevel, audit_elsewhere: bool) -> Targets {
     Targets::new()
         .with_default(libraries)
         .with_targets(OWN_TARGETS.map(|target| (target, own)))
+        .with_targets(CHATTER.map(|target| (target, chatter)))
         // Every client that leaves in mid-request is an error to it; we say so in the access log.
         .with_target("pingora_proxy", LevelFilter::OFF)
         // It tells of every node at every attempt, many times a second; the health of the
@@ -227,6 +244,7 @@ fn json_lines(queue: &Arc<Queue>) -> Boxed {
         .with_writer(Entrance(Arc::clone(queue)))
         .json()
         .flatten_event(true)
+        .map_event_format(|own| Lines { own, json: true })
         .boxed()
 }
 

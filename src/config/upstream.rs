@@ -23,6 +23,7 @@ pub struct UpstreamConfig {
     /// Longest wait for a connection, TLS included, up to 1 minute.
     pub connect_timeout: Duration,
     /// Longest silence between two reads, up to 1 day; blocking workflows say nothing for minutes.
+    /// Streams end by it as well, those over a connection that was upgraded (a WebSocket) among them.
     pub read_timeout: Duration,
     /// Idle connections kept for reuse, 1 to 100 000.
     pub keepalive: usize,

@@ -73,6 +73,16 @@ pub(super) fn is_over(session: &Session) {
     }
 }
 
+/// Ends what is HTTP about a connection (RFC 9110 section 7.8): nothing of what comes is a body, and
+/// the client may be silent for as long as it likes. pingora would cut it off after a minute,
+/// whatever the upstream says meanwhile. An end it has all the same: the upstream's silence is
+/// limited by `upstream.read_timeout`, as in any stream, and a client that takes nothing by
+/// `server.idle_timeout`.
+pub(super) fn is_upgraded(session: &mut Session) {
+    is_over(session);
+    session.set_read_timeout(None);
+}
+
 /// Tells whether a request failed because its body came too slowly.
 pub(super) fn was_too_slow(error: &Error) -> bool {
     let cause = error.root_cause();
@@ -80,4 +90,21 @@ pub(super) fn was_too_slow(error: &Error) -> bool {
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
     cause.is::<TooSlow>() || told.is_some_and(|told| told.is::<TooSlow>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_silence_of_who_was_upgraded_is_not_cut_short_by_pingora() {
+        let (ours, _theirs) = tokio::io::duplex(1);
+        let mut session = Session::new_h1(Box::new(ours));
+        let hidden = session.get_read_timeout();
+        assert!(hidden.is_some(), "pingora has no limit of its own any more");
+
+        is_upgraded(&mut session);
+
+        assert_eq!(session.get_read_timeout(), None);
+    }
 }

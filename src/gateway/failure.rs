@@ -17,6 +17,7 @@ pub(super) fn rejection_of(error: &Error) -> Option<Rejection> {
         (
             ErrorSource::Downstream,
             ErrorType::WriteError
+            | ErrorType::WriteTimedout
             | ErrorType::ReadError
             | ErrorType::ConnectionClosed
             // A stream that the client has reset.

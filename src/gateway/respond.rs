@@ -38,13 +38,21 @@ pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Resu
     let reply = if ctx.local { reply.as_local() } else { reply };
     let bodiless = reply.body().is_empty() || session.req_header().method == http::Method::HEAD;
     let (head, body) = build(reply, ctx.request_id())?;
+    // pingora does not say whose fault it is. Who is not there any more to be answered is no fault of
+    // ours.
+    write(session, head, (!bodiless).then_some(body))
+        .await
+        .map_err(|error| error.into_down())
+}
+
+async fn write(session: &mut Session, head: ResponseHeader, body: Option<Bytes>) -> Result<()> {
     session
-        .write_response_header(Box::new(head), bodiless)
+        .write_response_header(Box::new(head), body.is_none())
         .await?;
-    if !bodiless {
-        session.write_response_body(Some(body), true).await?;
+    match body {
+        None => Ok(()),
+        body => session.write_response_body(body, true).await,
     }
-    Ok(())
 }
 
 /// Makes a response of a reply.

@@ -32,16 +32,19 @@ pub enum LineDrop {
     QueueFull,
     /// The operating system refused it.
     Unwritten,
+    /// Libraries had said enough in that second.
+    TooMany,
 }
 
 impl LineDrop {
-    const ALL: [Self; 2] = [Self::QueueFull, Self::Unwritten];
+    const ALL: [Self; 3] = [Self::QueueFull, Self::Unwritten, Self::TooMany];
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::QueueFull => "queue_full",
             Self::Unwritten => "unwritten",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -50,7 +53,7 @@ impl LineDrop {
 #[derive(Clone, Debug)]
 pub struct LogMetrics {
     all_dropped: IntCounterVec,
-    dropped: [PerLabel<2>; 2],
+    dropped: [PerLabel<3>; 2],
     /// Lines that wait to be written, the one that is being written included.
     pub waiting: IntGauge,
 }

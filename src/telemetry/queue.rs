@@ -51,6 +51,8 @@ struct Waiting {
 pub(super) struct Lost {
     pub(super) lines: u64,
     pub(super) audit_events: u64,
+    /// Lines of libraries that there were too many of.
+    pub(super) left_out: u64,
 }
 
 impl Queue {
@@ -142,6 +144,16 @@ impl Queue {
         let (guard, late) = waited.unwrap_or_else(PoisonError::into_inner);
         drop(guard);
         !late.timed_out()
+    }
+
+    /// Counts a library's line for which there is no room in its second.
+    pub(super) fn leave_out(&self) {
+        self.metrics.drop(Line::Log, LineDrop::TooMany);
+    }
+
+    /// Notes how many lines were left out in the seconds before, so that it is said.
+    pub(super) fn say_left_out(&self, lines: u64) {
+        self.lock().lost.left_out += lines;
     }
 
     fn lose(&self, kind: Line, why: LineDrop) {
@@ -236,7 +248,8 @@ mod tests {
             said,
             [Lost {
                 lines,
-                audit_events
+                audit_events,
+                left_out: 0
             }]
         );
         assert!(queue.take_audit_place());

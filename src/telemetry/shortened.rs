@@ -1,6 +1,7 @@
 /// Longest text of a client's in a line or a span, in bytes: clients choose how long a path, a method
-/// and a `Host` are. Whoever has many requests logged should not choose how much disk they take.
-const LONGEST: usize = 1_024;
+/// and a `Host` are. Whoever has many requests logged should not choose how much disk they take. So
+/// much of what a library says is written as well.
+pub(super) const LONGEST: usize = 1_024;
 
 /// Returns the beginning of `text`, 1,024 bytes at most, cut between two characters.
 pub fn shortened(text: &str) -> &str {

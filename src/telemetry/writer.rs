@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use super::queue::Queue;
+use super::queue::{Lost, Queue};
 
 /// Writes what stands in a queue, for as long as the process lives.
 pub(super) struct Writer {
@@ -48,13 +48,25 @@ impl Writer {
                 Err(_) => {}
             }
             if let Some(lost) = lost {
-                tracing::error!(
-                    stream = self.name,
-                    lines = lost.lines,
-                    audit_events = lost.audit_events,
-                    "lines were lost, they could not be written in time"
-                );
+                self.say(lost);
             }
+        }
+    }
+
+    fn say(&self, lost: Lost) {
+        if lost.lines > 0 || lost.audit_events > 0 {
+            tracing::error!(
+                stream = self.name,
+                lines = lost.lines,
+                audit_events = lost.audit_events,
+                "lines were lost, they could not be written in time"
+            );
+        }
+        if lost.left_out > 0 {
+            tracing::warn!(
+                lines = lost.left_out,
+                "lines of libraries were left out, there were too many"
+            );
         }
     }
 

@@ -2,8 +2,10 @@
 //! would misbehave enough.
 
 mod attacks;
+mod chatter;
 mod crowd;
 mod frames;
+mod leaving;
 mod rules;
 mod slow;
 mod targets;

@@ -1,13 +1,14 @@
 //! Which requests get a line, and how many lines there may be.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use prometheus::IntCounter;
 
-use crate::{clock::Clock, config::AccessLog};
+use crate::{
+    clock::Clock,
+    config::AccessLog,
+    telemetry::{Asked, LineRate},
+};
 
 /// Most lines a second with `log.access = "errors"`. It is some 300 KiB, more than anybody reads, and
 /// without a bound a flood of refusals costs more in its log than in its answers.
@@ -18,12 +19,7 @@ pub(super) const LINES_A_SECOND: u64 = 1_000;
 pub struct AccessLines {
     wanted: AccessLog,
     clock: Arc<dyn Clock>,
-    /// The second that is being counted, of the process's own clock.
-    second: AtomicU64,
-    /// How many lines were asked for in it.
-    asked: AtomicU64,
-    /// How many have been left out since that was last said.
-    silent: AtomicU64,
+    rate: LineRate,
     left_out: IntCounter,
 }
 
@@ -33,9 +29,7 @@ impl AccessLines {
         Self {
             wanted,
             clock,
-            second: AtomicU64::new(0),
-            asked: AtomicU64::new(0),
-            silent: AtomicU64::new(0),
+            rate: LineRate::new(LINES_A_SECOND),
             left_out,
         }
     }
@@ -50,29 +44,17 @@ impl AccessLines {
     }
 
     fn has_room(&self) -> bool {
-        let now = self.clock.monotonic().as_micros() / 1_000_000;
-        let counted = self.second.load(Ordering::Relaxed);
-        let turns = now > counted
-            && self
-                .second
-                .compare_exchange(counted, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if turns {
-            self.asked.store(0, Ordering::Relaxed);
-            let silent = self.silent.swap(0, Ordering::Relaxed);
-            if silent > 0 {
-                tracing::warn!(
-                    lines = silent,
-                    "access lines were left out, there were too many"
-                );
-            }
+        let Asked { granted, left_out } = self.rate.ask(self.clock.monotonic());
+        if left_out > 0 {
+            tracing::warn!(
+                lines = left_out,
+                "access lines were left out, there were too many"
+            );
         }
-        if self.asked.fetch_add(1, Ordering::Relaxed) < LINES_A_SECOND {
-            return true;
+        if !granted {
+            self.left_out.inc();
         }
-        self.silent.fetch_add(1, Ordering::Relaxed);
-        self.left_out.inc();
-        false
+        granted
     }
 }
 

@@ -1,7 +1,13 @@
 //! WebSockets: only on pass routes, only after a 101, and nothing else by that name.
 
-use super::{APPS, Stage, request};
-use crate::support::{Behaviour, RequestBuilder};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+
+use super::manual::Manual;
+use super::{APPS, Stage, is_access_line, request};
+use crate::support::{Behaviour, Gateway, RequestBuilder};
 
 pub(super) const SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
@@ -62,6 +68,52 @@ async fn a_client_that_leaves_its_websocket_ends_it_upstream() {
     drop(client);
 
     stage.upstream.wait_for_disconnect().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_ends_when_the_upstream_is_silent_for_its_read_timeout() {
+    let stage = Stage::with(|gateway| gateway.set("upstream.read_timeout", "\"1s\"")).await;
+    stage.upstream.on("/socket.io/", Behaviour::WebSocketEcho);
+    let mut client = stage.gateway.client().await;
+    client.send(&handshake(SOCKET).to_bytes()).await;
+    assert_eq!(client.read_head().await.status, 101);
+
+    stage.upstream.wait_for_disconnect().await;
+
+    assert!(client.is_closed(Duration::from_secs(10)).await);
+    let line = stage.gateway.wait_for_log(|line| is_access_line(line, 101));
+    let line = line.await;
+    assert_eq!(line["outcome"], "aborted", "{line}");
+    assert_eq!(line["error"], "Upstream: ReadTimedout", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_only_listens_to_its_websocket_may_do_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::builder()
+        .upstream(listener.local_addr().unwrap())
+        .set("server.idle_timeout", "\"1s\"")
+        .set("server.request_header_timeout", "\"1s\"")
+        .start()
+        .await;
+    let mut client = gateway.client().await;
+    client.send(&handshake(SOCKET).to_bytes()).await;
+    let mut upstream = Manual::accept(&listener).await;
+    upstream.read_until(b"\r\n\r\n").await;
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\n\
+                  Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    upstream.stream.write_all(agreed.as_bytes()).await.unwrap();
+    assert_eq!(client.read_head().await.status, 101);
+
+    // Three times as long as any limit that is for clients.
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        upstream.stream.write_all(b"\x81\x01x").await.unwrap();
+        assert_eq!(client.read_exact(3).await, b"\x81\x01x");
+    }
+
+    client.send(b"\x81\x05hello").await;
+    upstream.read_until(b"\x81\x05hello").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
