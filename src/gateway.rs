@@ -40,6 +40,7 @@ mod failure;
 pub(crate) mod forward;
 pub(crate) mod framing;
 mod heads;
+mod http1;
 mod http2;
 mod local;
 mod respond;
@@ -271,7 +272,7 @@ impl ProxyHttp for SharedGateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        body::begin_request(session);
+        http1::begin(session);
         keep_alive(session, self.settings.idle_seconds);
         http2::settle(session, Duration::from_secs(self.settings.idle_seconds));
         ctx.client = self.identify(session, ctx);
@@ -354,10 +355,7 @@ impl ProxyHttp for SharedGateway {
         response: &mut ResponseHeader,
         _: &mut Ctx,
     ) -> Result<()> {
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            body::is_over(session);
-        }
-        Ok(())
+        http1::settle(session, response)
     }
 
     /// Nothing has been sent yet: another address of the same upstream may be tried with any
@@ -417,7 +415,7 @@ impl ProxyHttp for SharedGateway {
         self.metrics.request_duration.observe(took.as_secs_f64());
         self.finish_trace(session, error, ctx);
         access::log(&self.access, session, error, ctx, took);
-        body::end_request(session);
+        http1::end(session);
     }
 
     /// Failures are logged once, in the access line, by [`ProxyHttp::logging`].

@@ -20,6 +20,7 @@ pub(crate) mod chunked;
 mod connection;
 mod ending;
 mod http2;
+mod linger;
 mod neighbours;
 mod opening;
 mod pace;
@@ -33,7 +34,7 @@ mod workers;
 pub use bound::inherit_tcp;
 use bound::{ListeningSocket, SocketFile};
 pub use chunked::Misframed;
-pub use connection::{Connection, HeadPolicy};
+pub use connection::{Connection, Gap, HeadPolicy};
 pub use ending::Ending;
 pub use neighbours::Neighbours;
 pub use opening::{Front, Room};
@@ -147,8 +148,11 @@ impl Listener {
                             return;
                         };
                         match opened {
-                            Ok(stream) => {
+                            Ok((stream, remains)) => {
                                 place.app.process_new(stream, ending.reuse()).await;
+                                if let Some(remains) = remains {
+                                    remains.linger().await;
+                                }
                             }
                             Err(error) => {
                                 tracing::debug!(%error, %peer, "a connection ended before it began");

@@ -5,10 +5,9 @@
 
 use std::{io, mem};
 
-use http::header;
 use pingora::{Error, protocols::http::ServerSession, proxy::Session};
 
-use super::Gateway;
+use super::{Gateway, http1};
 use crate::listener::{Connection, Pace, TooSlow};
 
 mod watched;
@@ -24,7 +23,7 @@ impl Gateway {
         if session.is_body_done() {
             return;
         }
-        let waits = session.req_header().headers.contains_key(header::EXPECT);
+        let waits = http1::waits_to_be_asked(session.req_header());
         // Over HTTP/2 nobody is asked: pingora sends no 100 there.
         let waits_to_be_asked = waits && session.as_http1().is_some();
         let pace = || Pace::new(rate, waits_to_be_asked, self.clock.clone());
@@ -51,22 +50,7 @@ impl Gateway {
     }
 }
 
-/// Tells the connection that a request is under way on it.
-pub(super) fn begin_request(session: &Session) {
-    if let Some(stream) = session.stream() {
-        Connection::begin_request(stream);
-    }
-}
-
-/// Tells the connection that it has ended.
-pub(super) fn end_request(session: &mut Session) {
-    let body_left = !session.is_body_done();
-    if let Some(stream) = session.stream() {
-        Connection::end_request(stream, body_left);
-    }
-}
-
-/// Ends the watch over HTTP/1.1: what comes from now on is no body. Over HTTP/2 it ends by itself.
+/// Ends the watch over HTTP/1.1: all of the body has come. Over HTTP/2 it ends by itself.
 pub(super) fn is_over(session: &Session) {
     if let Some(stream) = session.stream() {
         Connection::end_body(stream);

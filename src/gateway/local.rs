@@ -11,6 +11,7 @@ use pingora::{Error, proxy::Session};
 use super::{
     Ctx, Gateway, body,
     forward::{FORWARDED_PROTO, own_scheme},
+    http1,
 };
 use crate::{
     endpoints::LocalRequest,
@@ -65,7 +66,7 @@ async fn read_body(session: &mut Session) -> Result<Vec<u8>, Rejection> {
     if announced.is_some_and(|length| length > MAX_BODY) {
         return Err(Rejection::BodyTooLarge);
     }
-    let waits = headers.contains_key(header::EXPECT);
+    let waits = http1::waits_to_be_asked(session.req_header());
     let reading = async {
         if waits {
             // RFC 9110 section 10.1.1: the client sends the body when it is asked to.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use pingora::{ErrorType, OrErr as _, Result, http::ResponseHeader, proxy::Session};
 
-use super::{Ctx, forward::REQUEST_ID};
+use super::{Ctx, forward::REQUEST_ID, http1};
 use crate::http::Reply;
 
 /// Most of an unwanted request body that is read, in bytes, so that the connection can be used
@@ -32,7 +32,7 @@ pub(super) fn begun(session: &Session) -> Option<&ResponseHeader> {
 /// Sends `reply`. An unread body never becomes the next request: it is read to its end within
 /// bounds, or the connection closes.
 pub(super) async fn send(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
-    if !drained(session).await {
+    if !drained(session).await || http1::has_more(session) {
         session.set_keepalive(None);
     }
     let reply = if ctx.local { reply.as_local() } else { reply };
@@ -91,7 +91,7 @@ async fn drained(session: &mut Session) -> bool {
     let head = session.req_header();
     // The client has not sent the body yet and would only do so after a 100 (RFC 9110 section
     // 10.1.1); a final answer spares it the trouble.
-    if head.headers.contains_key(header::EXPECT) {
+    if http1::waits_to_be_asked(head) {
         return false;
     }
     let announced = head

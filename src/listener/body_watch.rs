@@ -26,6 +26,8 @@ pub struct BodyWatch {
     tail: [u8; HEAD_END.len() - 1],
     /// What is behind the head, once that has ended.
     body: Option<Chunked>,
+    /// How many bytes have come behind it.
+    behind: u64,
 }
 
 impl BodyWatch {
@@ -43,8 +45,23 @@ impl BodyWatch {
         let Some(end) = self.end_in(bytes) else {
             return Ok(());
         };
-        let body = self.body.insert(Chunked::default());
-        body.take(bytes.get(end..).unwrap_or_default())
+        let behind = bytes.get(end..).unwrap_or_default();
+        self.count(behind.len());
+        self.body.insert(Chunked::default()).take(behind)
+    }
+
+    /// Says that so many bytes have come behind the head after those that came along with it.
+    pub const fn count(&mut self, bytes: usize) {
+        self.behind = self.behind.saturating_add(bytes as u64);
+    }
+
+    /// Tells whether something has come behind the body, which has `length` bytes or, without one,
+    /// is chunked.
+    pub fn has_more(&self, length: Option<u64>) -> bool {
+        match length {
+            Some(length) => self.behind > length,
+            None => self.body.as_ref().is_some_and(Chunked::has_more),
+        }
     }
 
     /// Tells whether the last head has ended.

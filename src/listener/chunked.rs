@@ -22,6 +22,8 @@ pub struct Misframed;
 #[derive(Clone, Debug, Default)]
 pub struct Chunked {
     state: State,
+    /// Whether something has come that is none of it.
+    has_more: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +68,10 @@ impl Chunked {
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Misframed> {
         let mut rest = bytes;
         while let Some((byte, after)) = rest.split_first() {
+            if self.is_over() {
+                self.has_more = true;
+                return Ok(());
+            }
             if let State::Data { left } = &mut self.state {
                 let there = u64::try_from(rest.len()).unwrap_or(u64::MAX).min(*left);
                 *left -= there;
@@ -78,9 +84,6 @@ impl Chunked {
             }
             let state = std::mem::replace(&mut self.state, State::Broken);
             self.state = state.after(*byte).ok_or(Misframed)?;
-            if matches!(self.state, State::Over) {
-                return Ok(());
-            }
             rest = after;
         }
         match self.state {
@@ -92,6 +95,11 @@ impl Chunked {
     /// Tells whether the body has come to its end.
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::Over)
+    }
+
+    /// Tells whether something has come behind it.
+    pub const fn has_more(&self) -> bool {
+        self.has_more
     }
 }
 
@@ -121,7 +129,6 @@ impl State {
             (Self::Value, b'\t' | b' '..=b'~' | 0x80..) => Some(Self::Value),
             (Self::LineEnd { last: true }, b'\n') => Some(Self::Over),
             (Self::LineEnd { last: false }, b'\n') => Some(Self::new_line()),
-            (Self::Over, _) => Some(Self::Over),
             _ => None,
         }
     }
@@ -173,6 +180,25 @@ mod tests {
         assert!(is_whole("5\r\nhello\r\n0\r\n\r\n"));
         assert!(is_whole("0\r\n\r\nGET /next HTTP/1.1\r\n"));
         assert!(!is_whole("5\r\nhello\r\n0\r\n"));
+    }
+
+    #[test]
+    fn what_comes_behind_a_body_is_noticed_however_it_arrives() {
+        for (pieces, more) in [
+            (&["0\r\n\r\n"][..], false),
+            (&["0\r\n\r", "\n"], false),
+            (&["0\r\n\r\n", ""], false),
+            (&["0\r\n\r\n\r\n"], true),
+            (&["0\r\n\r\n", "G"], true),
+            (&["0\r\n\r", "\nG"], true),
+        ] {
+            let mut chunked = Chunked::default();
+            for piece in pieces {
+                assert_eq!(chunked.take(piece.as_bytes()), Ok(()));
+            }
+            assert!(chunked.is_over());
+            assert_eq!(chunked.has_more(), more, "{pieces:?}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::{
 use pingora::protocols::{ALPN, Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf},
+    sync::oneshot,
     time::{Sleep, sleep},
 };
 
@@ -28,16 +29,17 @@ use super::{
     Pace,
     body_watch::BodyWatch,
     chunked::Misframed,
-    transport::{Transport, seen_by_pingora},
+    linger::{MOST_DISCARDED, Remains, way_back},
+    transport::{Carrier, Transport, seen_by_pingora},
 };
+
+mod behind;
+
+pub use behind::Gap;
 
 /// Size of a connection's write buffer in bytes: a response's head and a small body leave in one
 /// segment and one system call. Larger writes go past it.
 const WRITE_BUFFER: usize = 4 * 1024;
-
-/// Most bytes that are read of a header section that is too large, in the hope that its end comes and
-/// the client reads the answer; what pingora's own limit is.
-const MOST_DISCARDED: usize = 1 << 20;
 
 /// What becomes of header sections that never turn into a request.
 pub trait HeadPolicy: Send + Sync + fmt::Debug {
@@ -81,6 +83,13 @@ pub struct Connection {
     chunked: AtomicBool,
     /// Whether what came along with the head is no chunked body.
     misframed: AtomicBool,
+    /// Whether all of the request has come: what comes now is none of it.
+    is_whole: AtomicBool,
+    /// How many bytes came behind a request and were thrown away: no other can come over this
+    /// connection.
+    discarded: usize,
+    /// Where the socket goes that is not to be closed at once.
+    way_back: Option<oneshot::Sender<Carrier>>,
 }
 
 /// How far the header section has come that is being read.
@@ -95,9 +104,17 @@ enum HeadProgress {
     Timed(Pin<Box<Sleep>>),
 }
 
+impl HeadProgress {
+    const fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited)
+    }
+}
+
 impl Connection {
-    pub(super) fn new(transport: Transport, heads: Arc<dyn HeadPolicy>) -> Self {
-        Self {
+    /// Takes a connection over. What remains of it is there once it has been dropped.
+    pub(super) fn new(transport: Transport, heads: Arc<dyn HeadPolicy>) -> (Self, Remains) {
+        let (way_back, remains) = way_back();
+        let connection = Self {
             io: BufWriter::with_capacity(WRITE_BUFFER, transport),
             heads,
             in_request: AtomicBool::new(false),
@@ -110,7 +127,11 @@ impl Connection {
             watch: BodyWatch::default(),
             chunked: AtomicBool::new(false),
             misframed: AtomicBool::new(false),
-        }
+            is_whole: AtomicBool::new(false),
+            discarded: 0,
+            way_back: Some(way_back),
+        };
+        (connection, remains)
     }
 
     fn transport(&self) -> &Transport {
@@ -128,11 +149,12 @@ impl Connection {
             connection.in_request.store(true, Ordering::Release);
             connection.head_over.store(true, Ordering::Release);
             connection.chunked.store(false, Ordering::Release);
+            connection.is_whole.store(false, Ordering::Release);
         }
     }
 
     /// Tells the connection below `stream` that it has ended, and whether some of its body is still
-    /// to come.
+    /// to come, or something behind it.
     pub fn end_request(stream: &Stream, body_left: bool) {
         if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
             connection.in_request.store(false, Ordering::Release);
@@ -151,16 +173,6 @@ impl Connection {
         }
     }
 
-    /// Tells the connection below `stream` that what comes from now on is no body.
-    pub fn end_body(stream: &Stream) {
-        if let Some(connection) = (**stream).as_any().downcast_ref::<Self>() {
-            *connection
-                .body
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = None;
-        }
-    }
-
     fn body(&mut self) -> Option<&mut Pace> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         body.as_deref_mut()
@@ -172,10 +184,14 @@ impl Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if *self.is_whole.get_mut() {
+            return self.poll_behind_request(cx);
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
             let received = buf.filled().len() - before;
+            self.watch.count(received);
             if let Some(pace) = self.body() {
                 pace.received(received);
             }
@@ -185,17 +201,22 @@ impl Connection {
             }
             return read;
         }
-        // Nobody waits with something unsent in hand: pingora does not flush the beginning of a body
-        // whose length is known.
-        if self.has_unsent()
-            && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
-        {
-            return Poll::Ready(Err(error));
-        }
+        self.send_unsent(cx)?;
         match self.body() {
             Some(pace) => pace.waits(cx).map(|slow| Err(slow.into())),
             None => Poll::Pending,
         }
+    }
+
+    /// Nobody waits with something unsent in hand: pingora does not flush the beginning of a body
+    /// whose length is known.
+    fn send_unsent(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.has_unsent()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// A client that is to read is not waited for to write.
@@ -278,15 +299,19 @@ impl AsyncRead for Connection {
             self.head = HeadProgress::Awaited;
             self.head_bytes = 0;
         }
-        let before = buf.filled().len();
         if *self.in_request.get_mut() {
             return self.poll_within_request(cx, buf);
         }
+        if self.discarded > 0 {
+            // What comes now is the rest of something. To pingora it looks as if the client had left.
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
         // What is left of a body now is drained in the time of a head.
         *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         while let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
             let received = buf.filled().len() - before;
-            if matches!(self.head, HeadProgress::Awaited) && received > 0 {
+            if self.head.is_awaited() && received > 0 {
                 self.head = HeadProgress::Begun;
             }
             let misframed = self.watch.take_head(&buf.filled()[before..]).is_err();
@@ -305,8 +330,10 @@ impl AsyncRead for Connection {
                 return Poll::Ready(Ok(()));
             }
         }
-        // To pingora it looks as if the client had left, which it may as well.
-        self.poll_head_deadline(cx).map(Ok)
+        ready!(self.poll_head_deadline(cx));
+        // To pingora it looks as if the client had left, which it may as well: it gets no answer.
+        self.head = HeadProgress::Awaited;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -348,6 +375,18 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Connection {
+    /// Gives the socket back where closing it would reset it.
+    fn drop(&mut self) {
+        if self.has_unread()
+            && let Some(way_back) = self.way_back.take()
+        {
+            // Nobody waits for it when the process ends.
+            let _ = way_back.send(self.io.get_mut().take_carrier());
+        }
     }
 }
 

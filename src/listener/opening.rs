@@ -24,6 +24,7 @@ use crate::{
 use super::{
     Connection, HeadPolicy, Tls,
     http2::Http2Connection,
+    linger::Remains,
     proxy_protocol,
     socket::Socket,
     transport::{Carrier, Transport},
@@ -92,7 +93,7 @@ impl Front {
         self.room.enter().await
     }
 
-    /// Makes a connection of a socket.
+    /// Makes a connection of a socket; what remains of it afterwards, if that is to be seen to.
     ///
     /// # Errors
     ///
@@ -103,7 +104,7 @@ impl Front {
         mut socket: Socket,
         peer: SocketAddr,
         counted: &mut OpenConnection,
-    ) -> io::Result<Stream> {
+    ) -> io::Result<(Stream, Option<Remains>)> {
         let failed = |reason| self.connections.failed(reason);
         let opening = async {
             socket.set_nodelay()?;
@@ -133,13 +134,13 @@ impl Front {
         let deadline = self.heads.timeout();
         let opened = tokio::time::timeout(deadline, opening).await;
         let transport = opened.inspect_err(|_| failed(Failure::Deadline))??;
-        let stream: Stream = if transport.speaks_http2() {
+        if transport.speaks_http2() {
             counted.speaks(Protocol::Http2);
-            Box::new(Http2Connection::new(transport, deadline))
-        } else {
-            counted.speaks(Protocol::Http1);
-            Box::new(Connection::new(transport, Arc::clone(&self.heads)))
-        };
-        Ok(stream)
+            let connection = Http2Connection::new(transport, deadline);
+            return Ok((Box::new(connection), None));
+        }
+        counted.speaks(Protocol::Http1);
+        let (connection, remains) = Connection::new(transport, Arc::clone(&self.heads));
+        Ok((Box::new(connection), Some(remains)))
     }
 }

@@ -13,7 +13,7 @@ use std::{
 
 use pingora::protocols::{SocketDigest, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
@@ -26,6 +26,30 @@ pub(super) enum Carrier {
     Plain(Socket),
     /// Boxed: a TLS session is ten times the size of a socket.
     Tls(Box<TlsStream<Socket>>),
+    /// Nothing any more.
+    Gone,
+}
+
+impl Carrier {
+    /// Sends no more, and over TLS says so before (RFC 8446 section 6.1); the socket, which what comes
+    /// in can be read from as it is.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, most often that the client is gone.
+    pub(super) async fn finish(self) -> io::Result<Socket> {
+        match self {
+            Self::Plain(mut socket) => {
+                socket.shutdown().await?;
+                Ok(socket)
+            }
+            Self::Tls(mut stream) => {
+                stream.shutdown().await?;
+                Ok(stream.into_inner().0)
+            }
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
 }
 
 /// Calls the same method on whatever carries the bytes.
@@ -34,6 +58,7 @@ macro_rules! carried {
         match &mut $self.get_mut().carrier {
             Carrier::Plain(carrier) => Pin::new(carrier).$method($($argument),*),
             Carrier::Tls(carrier) => Pin::new(&mut **carrier).$method($($argument),*),
+            Carrier::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     };
 }
@@ -63,6 +88,8 @@ impl Transport {
         let (id, tls) = match &carrier {
             Carrier::Plain(socket) => (socket.as_raw_fd(), None),
             Carrier::Tls(stream) => (stream.as_raw_fd(), Some(Arc::new(digest(stream)))),
+            // Nobody's number.
+            Carrier::Gone => (-1, None),
         };
         let socket = SocketDigest::from_raw_fd(id);
         // Known already, so that nobody has to ask the kernel, who may know less.
@@ -83,10 +110,15 @@ impl Transport {
         transport
     }
 
+    /// Takes the socket away; nothing can be read or written here from now on.
+    pub(super) fn take_carrier(&mut self) -> Carrier {
+        std::mem::replace(&mut self.carrier, Carrier::Gone)
+    }
+
     /// Tells whether the two ends agreed on HTTP/2 (RFC 7301).
     pub(super) fn speaks_http2(&self) -> bool {
         match &self.carrier {
-            Carrier::Plain(_) => false,
+            Carrier::Plain(_) | Carrier::Gone => false,
             Carrier::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(&b"h2"[..]),
         }
     }
@@ -94,7 +126,7 @@ impl Transport {
     /// Tells whether bytes have been taken from the writer that are not with the kernel yet.
     pub(super) fn has_unsent(&self) -> bool {
         match &self.carrier {
-            Carrier::Plain(_) => false,
+            Carrier::Plain(_) | Carrier::Gone => false,
             Carrier::Tls(stream) => stream.get_ref().1.wants_write(),
         }
     }
@@ -173,6 +205,7 @@ impl AsyncWrite for Transport {
         match &self.carrier {
             Carrier::Plain(carrier) => carrier.is_write_vectored(),
             Carrier::Tls(carrier) => carrier.is_write_vectored(),
+            Carrier::Gone => false,
         }
     }
 

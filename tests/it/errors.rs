@@ -1,6 +1,7 @@
 //! What the gateway itself answers when it refuses (`contract/errors.md`), to the byte.
 
 mod connection;
+mod lingering;
 mod outage;
 mod request_id;
 

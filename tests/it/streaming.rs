@@ -1,8 +1,10 @@
 //! Bodies go through as they come, both ways, and so does their end, whoever brings it about.
 
+mod behind;
 mod body;
 mod broken;
 mod manual;
+mod older;
 mod slow;
 mod upgrade;
 

@@ -69,6 +69,14 @@ async fn a_connection_goes_on_after_a_refused_post_with_a_small_chunked_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expectation_of_something_else_than_100_keeps_no_body_back() {
+    let stage = Stage::set().await;
+    let post = request("POST", APPS).header("Expect", "the-unexpected");
+
+    goes_on(&stage, &post.body("small"), 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_goes_on_after_404_and_405() {
     let stage = Stage::set().await;
 
