@@ -19,7 +19,6 @@ use tokio::{
 };
 use tokio_postgres::{
     Row,
-    error::SqlState,
     types::{ToSql, Type},
 };
 
@@ -30,12 +29,15 @@ use crate::{
 };
 
 mod directory;
+mod failure;
 mod grants;
 mod migrate;
 mod preflight;
 mod sessions;
 mod tls;
 mod tokens;
+
+use failure::decode;
 
 pub use directory::PgDirectory;
 pub use grants::grants;
@@ -247,12 +249,12 @@ impl PostgresLink {
             .map_err(|_| StoreError::TimedOut { store: STORE })?
             .map_err(|error| match error {
                 PoolError::Timeout(_) => StoreError::TimedOut { store: STORE },
-                PoolError::Backend(error) => classify(error),
-                other => unreachable(other),
+                PoolError::Backend(error) => failure::of_opening(error),
+                other => failure::unreachable(other),
             })?;
         let error = match timeout_at(deadline, client.query_typed(sql, params)).await {
             Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => classify(error),
+            Ok(Err(error)) => failure::of_statement(error),
             Err(_) => StoreError::TimedOut { store: STORE },
         };
         if !matches!(error, StoreError::Rejected { .. }) {
@@ -325,38 +327,4 @@ fn key_values(parameters: &[(String, String)]) -> String {
         .iter()
         .map(|(name, value)| format!("{name}='{}'", quoted(value)));
     pairs.collect::<Vec<_>>().join(" ")
-}
-
-fn classify(error: tokio_postgres::Error) -> StoreError {
-    // These say that the server is going away, is not there yet or has become a replica; the
-    // connection is useless and another attempt may find a better one.
-    const GOING_AWAY: [SqlState; 5] = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-        SqlState::TOO_MANY_CONNECTIONS,
-    ];
-    match error.code() {
-        Some(code) if !GOING_AWAY.contains(code) => StoreError::Rejected {
-            store: STORE,
-            source: Box::new(error),
-        },
-        _ => unreachable(error),
-    }
-}
-
-/// What a row holds is not what the schema promises.
-fn decode(error: tokio_postgres::Error) -> StoreError {
-    StoreError::Rejected {
-        store: STORE,
-        source: Box::new(error),
-    }
-}
-
-fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Unreachable {
-        store: STORE,
-        source: Some(Box::new(error)),
-    }
 }
