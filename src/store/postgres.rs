@@ -2,10 +2,11 @@
 
 use std::{
     fmt,
+    pin::pin,
     str::FromStr as _,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -49,12 +50,13 @@ pub use tokens::PgTokenStore;
 /// How often Postgres is asked for a sign of life.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A probe gets this part of `postgres.timeout`, so that a server that hangs is found out before
-/// the statements that it keeps waiting are given up …
+/// A probe's answer may take this part of `postgres.timeout`, so that a server that hangs is found
+/// out before the statements that it keeps waiting are given up …
 const PROBE_SHARE: u32 = 4;
 
-/// … but at least this much, unless the timeout itself is shorter: a new connection may be needed.
-const LEAST_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// … but at least this much, unless the timeout itself is shorter: a server may be busy. Opening a
+/// connection, should the probe need one, may take all of `postgres.timeout`.
+const LEAST_ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often while it gave none: every second without it is one of 503s.
 const PROBE_INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
@@ -79,8 +81,8 @@ pub struct InvalidTarget(String);
 /// A bounded pool of connections, every use of which has a deadline.
 ///
 /// It is a circuit breaker as well, where [`PostgresLink::keep_probing`] runs: once a probe has
-/// failed, or two in a row came too late, no statement is tried until another succeeds. A statement that finds nobody, or nobody
-/// in time, calls for the next probe at once.
+/// failed, or two in a row came too late, no statement is tried until another succeeds. A statement
+/// that finds nobody, or nobody in time, calls for the next probe at once.
 pub struct PostgresLink {
     pool: Pool,
     timeout: Duration,
@@ -94,6 +96,8 @@ pub struct PostgresLink {
     suspect: Notify,
     /// Whether the last probe came too late.
     missed: AtomicBool,
+    /// How often Postgres has answered.
+    answers: AtomicU64,
 }
 
 impl PostgresLink {
@@ -143,12 +147,35 @@ impl PostgresLink {
             probed: AtomicBool::new(false),
             suspect: Notify::new(),
             missed: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
         }))
     }
 
     /// Asks once for a sign of life; the outcome is in the dependency's health.
+    ///
+    /// Where a connection has to be opened first, Postgres counts as down from when two late answers
+    /// would have been enough, unless a statement is answered meanwhile, and until that is done.
     pub async fn probe(&self) {
-        match self.ping().await {
+        let answers = self.answers.load(Ordering::Relaxed);
+        let answer_limit = self.answer_limit();
+        let missed = self.missed.load(Ordering::Relaxed);
+        let patience = if missed {
+            answer_limit
+        } else {
+            2 * answer_limit
+        };
+        let mut asking = pin!(self.ping());
+        let outcome = match timeout(patience, &mut asking).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                if self.answers.load(Ordering::Relaxed) == answers {
+                    self.down(&StoreError::TimedOut { store: STORE });
+                }
+                // Whoever gave up here would have to begin anew, and never be done.
+                asking.await
+            }
+        };
+        match outcome {
             Ok(()) => {
                 self.missed.store(false, Ordering::Relaxed);
                 self.health.up();
@@ -158,8 +185,12 @@ impl PostgresLink {
             Err(StoreError::TimedOut { .. }) if !self.missed.swap(true, Ordering::Relaxed) => {
                 self.suspect.notify_one();
             }
-            Err(error) => self.health.down(&error),
+            Err(error) => self.down(&error),
         }
+    }
+
+    fn down(&self, error: &StoreError) {
+        self.health.down(error);
     }
 
     /// Probes for ever.
@@ -175,11 +206,18 @@ impl PostgresLink {
         }
     }
 
+    /// How long a probe waits for an answer, over a connection that is open.
+    fn answer_limit(&self) -> Duration {
+        (self.timeout / PROBE_SHARE)
+            .max(LEAST_ANSWER_LIMIT)
+            .min(self.timeout)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
-        let limit = (self.timeout / PROBE_SHARE)
-            .max(LEAST_PROBE_TIMEOUT)
-            .min(self.timeout);
-        self.attempt("SELECT 1", &[], limit).await.map(drop)
+        let limit = self.answer_limit();
+        let client = self.connection(limit).await?;
+        let asking = self.send(client, "SELECT 1", &[], Instant::now() + limit);
+        asking.await.map(drop)
     }
 
     /// Runs a statement that may be run twice: a connection that turns out to be dead is replaced
@@ -226,7 +264,7 @@ impl PostgresLink {
                 source: None,
             });
         }
-        let outcome = self.attempt(sql, params, self.timeout).await;
+        let outcome = self.attempt(sql, params).await;
         if let Err(StoreError::TimedOut { .. } | StoreError::Unreachable { .. }) = outcome {
             // It may have been this statement or this connection alone: the probe decides.
             self.suspect.notify_one();
@@ -234,26 +272,43 @@ impl PostgresLink {
         outcome
     }
 
-    /// Runs a statement on a pooled connection, all within `limit`.
-    ///
-    /// It is sent unnamed and in one round trip, so that PgBouncer works in transaction mode.
-    async fn attempt(
+    /// Runs a statement on a pooled connection, all within `postgres.timeout`.
+    async fn attempt(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let client = timeout_at(deadline, self.connection(self.timeout))
+            .await
+            .map_err(|_| StoreError::TimedOut { store: STORE })??;
+        self.send(client, sql, params, deadline).await
+    }
+
+    /// Takes a connection from the pool, after `wait` at most, or opens one, which may take
+    /// `postgres.timeout`.
+    async fn connection(&self, wait: Duration) -> Result<Object, StoreError> {
+        let timeouts = Timeouts {
+            wait: Some(wait),
+            ..self.pool.timeouts()
+        };
+        let connection = self.pool.timeout_get(&timeouts).await;
+        connection.map_err(|error| match error {
+            PoolError::Timeout(_) => StoreError::TimedOut { store: STORE },
+            PoolError::Backend(error) => failure::of_opening(error),
+            other => failure::unreachable(other),
+        })
+    }
+
+    /// Sends a statement, unnamed and in one round trip, so that PgBouncer works in transaction mode.
+    async fn send(
         &self,
+        client: Object,
         sql: &str,
         params: &Params<'_>,
-        limit: Duration,
+        deadline: Instant,
     ) -> Result<Vec<Row>, StoreError> {
-        let deadline = Instant::now() + limit;
-        let client = timeout_at(deadline, self.pool.get())
-            .await
-            .map_err(|_| StoreError::TimedOut { store: STORE })?
-            .map_err(|error| match error {
-                PoolError::Timeout(_) => StoreError::TimedOut { store: STORE },
-                PoolError::Backend(error) => failure::of_opening(error),
-                other => failure::unreachable(other),
-            })?;
         let error = match timeout_at(deadline, client.query_typed(sql, params)).await {
-            Ok(Ok(rows)) => return Ok(rows),
+            Ok(Ok(rows)) => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                return Ok(rows);
+            }
             Ok(Err(error)) => failure::of_statement(error),
             Err(_) => StoreError::TimedOut { store: STORE },
         };
