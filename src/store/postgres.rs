@@ -189,8 +189,14 @@ impl PostgresLink {
         }
     }
 
+    /// Ends it for all statements until a probe succeeds, and for the idle connections: where one has
+    /// gone silent or broken, so may have all of them, and each would cost the next probe its time.
+    ///
+    /// A single late answer is no reason: it may be a moment of starvation, in which many new
+    /// connections are the last thing that anybody needs.
     fn down(&self, error: &StoreError) {
         self.health.down(error);
+        self.pool.retain(|_, _| false);
     }
 
     /// Probes for ever.

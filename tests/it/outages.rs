@@ -299,3 +299,36 @@ async fn has_postgres(gateway: &Gateway) -> bool {
     let up = "difygate_dependency_up{dependency=\"postgres\"}";
     gateway.metric(up).await == 1.0
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_have_gone_silent_are_given_up_together() {
+    const CONNECTIONS: usize = 18;
+    let (upstream, database) = (Upstream::start().await, Database::create().await);
+    let redis = RedisSpace::create().await;
+    let to_postgres = Relay::to(database.addr()).await;
+    let gateway = Gateway::builder()
+        .upstream(upstream.addr())
+        .database(&database)
+        .postgres_addr(to_postgres.local_addr(), database.name())
+        .redis(&redis)
+        .set("postgres.pool_size", "24")
+        .start()
+        .await;
+    // Long enough for all of them to need a connection at the same time.
+    to_postgres.delay(Duration::from_millis(50));
+    let unknown = || IssuedToken::unknown("dfoa_").token;
+    let lookups = (0..CONNECTIONS).map(|_| async {
+        let answer = gateway.get(APPS, Some(&unknown())).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+    });
+    futures_util::future::join_all(lookups).await;
+    assert!(to_postgres.connections() >= CONNECTIONS);
+    to_postgres.restore();
+
+    to_postgres.silence_open();
+
+    assert_eventually!(
+        gateway.get(APPS, Some(&unknown())).await.status == 401,
+        "new connections work, and are made"
+    );
+}
