@@ -29,6 +29,18 @@ use crate::{
     health::Dependency,
 };
 
+/// A token's end as far as calendars have it: Postgres knows `infinity`, and years that neither this
+/// process nor Python can read. Whatever the time zone, the year stays between 1 and 9999.
+macro_rules! end_of {
+    ($row:literal) => {
+        concat!(
+            "GREATEST(LEAST(",
+            $row,
+            ".expires_at, '9999-12-31 00:00:00+00'), '0001-01-02 00:00:00+00')"
+        )
+    };
+}
+
 mod directory;
 mod failure;
 mod grants;
