@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::pin,
-    str::FromStr as _,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,8 +10,9 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError, Timeouts},
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -24,10 +24,7 @@ use tokio_postgres::{
 };
 
 use super::StoreError;
-use crate::{
-    config::{PostgresConfig, PostgresTarget, SslMode},
-    health::Dependency,
-};
+use crate::{config::PostgresConfig, health::Dependency};
 
 /// A token's end as far as calendars have it: Postgres knows `infinity`, and years that neither this
 /// process nor Python can read. Whatever the time zone, the year stays between 1 and 9999.
@@ -45,18 +42,24 @@ mod directory;
 mod failure;
 mod grants;
 mod migrate;
+mod opening;
 mod preflight;
 mod sessions;
+mod silence;
+mod target;
 mod tls;
 mod tokens;
 
 use failure::decode;
+use opening::{Opening, Unopened};
+use target::Target;
 
 pub use directory::PgDirectory;
 pub use grants::grants;
 pub use migrate::Migration;
 pub use preflight::Missing;
 pub use sessions::PgSessionStore;
+pub use target::role;
 pub use tokens::PgTokenStore;
 
 /// How often Postgres is asked for a sign of life.
@@ -72,10 +75,6 @@ const LEAST_ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often while it gave none: every second without it is one of 503s.
 const PROBE_INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
-
-/// How long a connection may be silent before the kernel asks the other side; the default of two
-/// hours would keep half-dead connections in the pool.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The part of the pool that all statements but token lookups may use at a time. Logins and
 /// sessions are rare; many at once wait for each other and never keep a token check waiting, nor the
@@ -96,7 +95,7 @@ pub struct InvalidTarget(String);
 /// failed, or two in a row came too late, no statement is tried until another succeeds. A statement
 /// that finds nobody, or nobody in time, calls for the next probe at once.
 pub struct PostgresLink {
-    pool: Pool,
+    pool: Pool<Opening>,
     timeout: Duration,
     health: Arc<Dependency>,
     /// Who may send a statement that is no token lookup; those have bounds of their own
@@ -122,33 +121,12 @@ impl PostgresLink {
         config: &PostgresConfig,
         health: Arc<Dependency>,
     ) -> Result<Arc<Self>, InvalidTarget> {
-        let mut target = target(&config.target, config.timeout)?;
-        target.ssl_mode(match config.tls.mode {
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
-        });
+        let target = Target::new(config)?;
         let connector =
             tls::Connector::new(&config.tls).map_err(|error| InvalidTarget(error.to_string()))?;
-        let manager = Manager::from_config(
-            target,
-            connector,
-            ManagerConfig {
-                // Looks whether the connection is closed, without a round trip; what dies in
-                // between is retried once, see `read`.
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Opening::new(target, connector, config.timeout))
             .max_size(config.pool_size)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(config.timeout),
-                create: Some(config.timeout),
-                recycle: Some(config.timeout),
-            })
             .build()
             .map_err(|error| InvalidTarget(error.to_string()))?;
         Ok(Arc::new(Self {
@@ -301,15 +279,18 @@ impl PostgresLink {
 
     /// Takes a connection from the pool, after `wait` at most, or opens one, which may take
     /// `postgres.timeout`.
-    async fn connection(&self, wait: Duration) -> Result<Object, StoreError> {
+    async fn connection(&self, wait: Duration) -> Result<Object<Opening>, StoreError> {
         let timeouts = Timeouts {
             wait: Some(wait),
-            ..self.pool.timeouts()
+            ..Timeouts::default()
         };
         let connection = self.pool.timeout_get(&timeouts).await;
         connection.map_err(|error| match error {
-            PoolError::Timeout(_) => StoreError::TimedOut { store: STORE },
-            PoolError::Backend(error) => failure::of_opening(error),
+            PoolError::Timeout(_) | PoolError::Backend(Unopened::TimedOut) => {
+                StoreError::TimedOut { store: STORE }
+            }
+            PoolError::Backend(Unopened::Refused(error)) => failure::of_opening(error),
+            PoolError::Backend(error) => failure::unreachable(error),
             other => failure::unreachable(other),
         })
     }
@@ -317,7 +298,7 @@ impl PostgresLink {
     /// Sends a statement, unnamed and in one round trip, so that PgBouncer works in transaction mode.
     async fn send(
         &self,
-        client: Object,
+        client: Object<Opening>,
         sql: &str,
         params: &Params<'_>,
         deadline: Instant,
@@ -346,58 +327,4 @@ impl fmt::Debug for PostgresLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresLink").finish_non_exhaustive()
     }
-}
-
-fn target(
-    target: &PostgresTarget,
-    connect_timeout: Duration,
-) -> Result<tokio_postgres::Config, InvalidTarget> {
-    let mut config = match target {
-        PostgresTarget::Url(url) => tokio_postgres::Config::from_str(url.expose())
-            .map_err(|error| InvalidTarget(error.to_string()))?,
-        PostgresTarget::Parts {
-            host,
-            port,
-            user,
-            password,
-            database,
-            parameters,
-        } => {
-            let mut config = tokio_postgres::Config::from_str(&key_values(parameters))
-                .map_err(|error| InvalidTarget(error.to_string()))?;
-            config
-                .host(host)
-                .port(*port)
-                .user(user)
-                .password(password.expose())
-                .dbname(database);
-            config
-        }
-    };
-    config
-        .connect_timeout(connect_timeout)
-        .keepalives_idle(TCP_KEEPALIVE);
-    if config.get_application_name().is_none() {
-        config.application_name("difygate");
-    }
-    Ok(config)
-}
-
-/// Returns the role that a configuration connects as, where it names one.
-///
-/// # Errors
-///
-/// When the target cannot be understood.
-pub fn role(config: &PostgresConfig) -> Result<Option<String>, InvalidTarget> {
-    let target = target(&config.target, config.timeout)?;
-    Ok(target.get_user().map(ToOwned::to_owned))
-}
-
-/// Writes parameters as `key='value' …`, which the library reads.
-fn key_values(parameters: &[(String, String)]) -> String {
-    let quoted = |value: &str| value.replace('\\', r"\\").replace('\'', r"\'");
-    let pairs = parameters
-        .iter()
-        .map(|(name, value)| format!("{name}='{}'", quoted(value)));
-    pairs.collect::<Vec<_>>().join(" ")
 }
