@@ -2,16 +2,17 @@
 
 use std::{
     fmt,
-    str::FromStr as _,
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+use deadpool::{
+    Runtime,
+    managed::{Object, Pool, PoolError, Timeouts},
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -19,47 +20,61 @@ use tokio::{
 };
 use tokio_postgres::{
     Row,
-    error::SqlState,
     types::{ToSql, Type},
 };
 
 use super::StoreError;
-use crate::{
-    config::{PostgresConfig, PostgresTarget, SslMode},
-    health::Dependency,
-};
+use crate::{config::PostgresConfig, health::Dependency};
+
+/// A token's end as far as calendars have it: Postgres knows `infinity`, and years that neither this
+/// process nor Python can read. Whatever the time zone, the year stays between 1 and 9999.
+macro_rules! end_of {
+    ($row:literal) => {
+        concat!(
+            "GREATEST(LEAST(",
+            $row,
+            ".expires_at, '9999-12-31 00:00:00+00'), '0001-01-02 00:00:00+00')"
+        )
+    };
+}
 
 mod directory;
+mod failure;
 mod grants;
 mod migrate;
+mod opening;
 mod preflight;
 mod sessions;
+mod silence;
+mod target;
 mod tls;
 mod tokens;
+
+use failure::decode;
+use opening::{Opening, Unopened};
+use target::Target;
 
 pub use directory::PgDirectory;
 pub use grants::grants;
 pub use migrate::Migration;
 pub use preflight::Missing;
 pub use sessions::PgSessionStore;
+pub use target::role;
 pub use tokens::PgTokenStore;
 
 /// How often Postgres is asked for a sign of life.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A probe gets this part of `postgres.timeout`, so that a server that hangs is found out before
-/// the statements that it keeps waiting are given up …
+/// A probe's answer may take this part of `postgres.timeout`, so that a server that hangs is found
+/// out before the statements that it keeps waiting are given up …
 const PROBE_SHARE: u32 = 4;
 
-/// … but at least this much, unless the timeout itself is shorter: a new connection may be needed.
-const LEAST_PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+/// … but at least this much, unless the timeout itself is shorter: a server may be busy. Opening a
+/// connection, should the probe need one, may take all of `postgres.timeout`.
+const LEAST_ANSWER_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often while it gave none: every second without it is one of 503s.
 const PROBE_INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
-
-/// How long a connection may be silent before the kernel asks the other side; the default of two
-/// hours would keep half-dead connections in the pool.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The part of the pool that all statements but token lookups may use at a time. Logins and
 /// sessions are rare; many at once wait for each other and never keep a token check waiting, nor the
@@ -77,10 +92,10 @@ pub struct InvalidTarget(String);
 /// A bounded pool of connections, every use of which has a deadline.
 ///
 /// It is a circuit breaker as well, where [`PostgresLink::keep_probing`] runs: once a probe has
-/// failed, or two in a row came too late, no statement is tried until another succeeds. A statement that finds nobody, or nobody
-/// in time, calls for the next probe at once.
+/// failed, or two in a row came too late, no statement is tried until another succeeds. A statement
+/// that finds nobody, or nobody in time, calls for the next probe at once.
 pub struct PostgresLink {
-    pool: Pool,
+    pool: Pool<Opening>,
     timeout: Duration,
     health: Arc<Dependency>,
     /// Who may send a statement that is no token lookup; those have bounds of their own
@@ -92,6 +107,8 @@ pub struct PostgresLink {
     suspect: Notify,
     /// Whether the last probe came too late.
     missed: AtomicBool,
+    /// How often Postgres has answered.
+    answers: AtomicU64,
 }
 
 impl PostgresLink {
@@ -104,33 +121,12 @@ impl PostgresLink {
         config: &PostgresConfig,
         health: Arc<Dependency>,
     ) -> Result<Arc<Self>, InvalidTarget> {
-        let mut target = target(&config.target, config.timeout)?;
-        target.ssl_mode(match config.tls.mode {
-            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-                tokio_postgres::config::SslMode::Require
-            }
-        });
+        let target = Target::new(config)?;
         let connector =
             tls::Connector::new(&config.tls).map_err(|error| InvalidTarget(error.to_string()))?;
-        let manager = Manager::from_config(
-            target,
-            connector,
-            ManagerConfig {
-                // Looks whether the connection is closed, without a round trip; what dies in
-                // between is retried once, see `read`.
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
-        let pool = Pool::builder(manager)
+        let pool = Pool::builder(Opening::new(target, connector, config.timeout))
             .max_size(config.pool_size)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(config.timeout),
-                create: Some(config.timeout),
-                recycle: Some(config.timeout),
-            })
             .build()
             .map_err(|error| InvalidTarget(error.to_string()))?;
         Ok(Arc::new(Self {
@@ -141,12 +137,35 @@ impl PostgresLink {
             probed: AtomicBool::new(false),
             suspect: Notify::new(),
             missed: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
         }))
     }
 
     /// Asks once for a sign of life; the outcome is in the dependency's health.
+    ///
+    /// Where a connection has to be opened first, Postgres counts as down from when two late answers
+    /// would have been enough, unless a statement is answered meanwhile, and until that is done.
     pub async fn probe(&self) {
-        match self.ping().await {
+        let answers = self.answers.load(Ordering::Relaxed);
+        let answer_limit = self.answer_limit();
+        let missed = self.missed.load(Ordering::Relaxed);
+        let patience = if missed {
+            answer_limit
+        } else {
+            2 * answer_limit
+        };
+        let mut asking = pin!(self.ping());
+        let outcome = match timeout(patience, &mut asking).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                if self.answers.load(Ordering::Relaxed) == answers {
+                    self.down(&StoreError::TimedOut { store: STORE });
+                }
+                // Whoever gave up here would have to begin anew, and never be done.
+                asking.await
+            }
+        };
+        match outcome {
             Ok(()) => {
                 self.missed.store(false, Ordering::Relaxed);
                 self.health.up();
@@ -156,8 +175,18 @@ impl PostgresLink {
             Err(StoreError::TimedOut { .. }) if !self.missed.swap(true, Ordering::Relaxed) => {
                 self.suspect.notify_one();
             }
-            Err(error) => self.health.down(&error),
+            Err(error) => self.down(&error),
         }
+    }
+
+    /// Ends it for all statements until a probe succeeds, and for the idle connections: where one has
+    /// gone silent or broken, so may have all of them, and each would cost the next probe its time.
+    ///
+    /// A single late answer is no reason: it may be a moment of starvation, in which many new
+    /// connections are the last thing that anybody needs.
+    fn down(&self, error: &StoreError) {
+        self.health.down(error);
+        self.pool.retain(|_, _| false);
     }
 
     /// Probes for ever.
@@ -173,11 +202,18 @@ impl PostgresLink {
         }
     }
 
+    /// How long a probe waits for an answer, over a connection that is open.
+    fn answer_limit(&self) -> Duration {
+        (self.timeout / PROBE_SHARE)
+            .max(LEAST_ANSWER_LIMIT)
+            .min(self.timeout)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
-        let limit = (self.timeout / PROBE_SHARE)
-            .max(LEAST_PROBE_TIMEOUT)
-            .min(self.timeout);
-        self.attempt("SELECT 1", &[], limit).await.map(drop)
+        let limit = self.answer_limit();
+        let client = self.connection(limit).await?;
+        let asking = self.send(client, "SELECT 1", &[], Instant::now() + limit);
+        asking.await.map(drop)
     }
 
     /// Runs a statement that may be run twice: a connection that turns out to be dead is replaced
@@ -224,7 +260,7 @@ impl PostgresLink {
                 source: None,
             });
         }
-        let outcome = self.attempt(sql, params, self.timeout).await;
+        let outcome = self.attempt(sql, params).await;
         if let Err(StoreError::TimedOut { .. } | StoreError::Unreachable { .. }) = outcome {
             // It may have been this statement or this connection alone: the probe decides.
             self.suspect.notify_one();
@@ -232,27 +268,47 @@ impl PostgresLink {
         outcome
     }
 
-    /// Runs a statement on a pooled connection, all within `limit`.
-    ///
-    /// It is sent unnamed and in one round trip, so that PgBouncer works in transaction mode.
-    async fn attempt(
+    /// Runs a statement on a pooled connection, all within `postgres.timeout`.
+    async fn attempt(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let client = timeout_at(deadline, self.connection(self.timeout))
+            .await
+            .map_err(|_| StoreError::TimedOut { store: STORE })??;
+        self.send(client, sql, params, deadline).await
+    }
+
+    /// Takes a connection from the pool, after `wait` at most, or opens one, which may take
+    /// `postgres.timeout`.
+    async fn connection(&self, wait: Duration) -> Result<Object<Opening>, StoreError> {
+        let timeouts = Timeouts {
+            wait: Some(wait),
+            ..Timeouts::default()
+        };
+        let connection = self.pool.timeout_get(&timeouts).await;
+        connection.map_err(|error| match error {
+            PoolError::Timeout(_) | PoolError::Backend(Unopened::TimedOut) => {
+                StoreError::TimedOut { store: STORE }
+            }
+            PoolError::Backend(Unopened::Refused(error)) => failure::of_opening(error),
+            PoolError::Backend(error) => failure::unreachable(error),
+            other => failure::unreachable(other),
+        })
+    }
+
+    /// Sends a statement, unnamed and in one round trip, so that PgBouncer works in transaction mode.
+    async fn send(
         &self,
+        client: Object<Opening>,
         sql: &str,
         params: &Params<'_>,
-        limit: Duration,
+        deadline: Instant,
     ) -> Result<Vec<Row>, StoreError> {
-        let deadline = Instant::now() + limit;
-        let client = timeout_at(deadline, self.pool.get())
-            .await
-            .map_err(|_| StoreError::TimedOut { store: STORE })?
-            .map_err(|error| match error {
-                PoolError::Timeout(_) => StoreError::TimedOut { store: STORE },
-                PoolError::Backend(error) => classify(error),
-                other => unreachable(other),
-            })?;
         let error = match timeout_at(deadline, client.query_typed(sql, params)).await {
-            Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => classify(error),
+            Ok(Ok(rows)) => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                return Ok(rows);
+            }
+            Ok(Err(error)) => failure::of_statement(error),
             Err(_) => StoreError::TimedOut { store: STORE },
         };
         if !matches!(error, StoreError::Rejected { .. }) {
@@ -270,93 +326,5 @@ impl fmt::Debug for PostgresLink {
     /// Leaves the target out: it holds a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresLink").finish_non_exhaustive()
-    }
-}
-
-fn target(
-    target: &PostgresTarget,
-    connect_timeout: Duration,
-) -> Result<tokio_postgres::Config, InvalidTarget> {
-    let mut config = match target {
-        PostgresTarget::Url(url) => tokio_postgres::Config::from_str(url.expose())
-            .map_err(|error| InvalidTarget(error.to_string()))?,
-        PostgresTarget::Parts {
-            host,
-            port,
-            user,
-            password,
-            database,
-            parameters,
-        } => {
-            let mut config = tokio_postgres::Config::from_str(&key_values(parameters))
-                .map_err(|error| InvalidTarget(error.to_string()))?;
-            config
-                .host(host)
-                .port(*port)
-                .user(user)
-                .password(password.expose())
-                .dbname(database);
-            config
-        }
-    };
-    config
-        .connect_timeout(connect_timeout)
-        .keepalives_idle(TCP_KEEPALIVE);
-    if config.get_application_name().is_none() {
-        config.application_name("difygate");
-    }
-    Ok(config)
-}
-
-/// Returns the role that a configuration connects as, where it names one.
-///
-/// # Errors
-///
-/// When the target cannot be understood.
-pub fn role(config: &PostgresConfig) -> Result<Option<String>, InvalidTarget> {
-    let target = target(&config.target, config.timeout)?;
-    Ok(target.get_user().map(ToOwned::to_owned))
-}
-
-/// Writes parameters as `key='value' …`, which the library reads.
-fn key_values(parameters: &[(String, String)]) -> String {
-    let quoted = |value: &str| value.replace('\\', r"\\").replace('\'', r"\'");
-    let pairs = parameters
-        .iter()
-        .map(|(name, value)| format!("{name}='{}'", quoted(value)));
-    pairs.collect::<Vec<_>>().join(" ")
-}
-
-fn classify(error: tokio_postgres::Error) -> StoreError {
-    // These say that the server is going away, is not there yet or has become a replica; the
-    // connection is useless and another attempt may find a better one.
-    const GOING_AWAY: [SqlState; 5] = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-        SqlState::TOO_MANY_CONNECTIONS,
-    ];
-    match error.code() {
-        Some(code) if !GOING_AWAY.contains(code) => StoreError::Rejected {
-            store: STORE,
-            source: Box::new(error),
-        },
-        _ => unreachable(error),
-    }
-}
-
-/// What a row holds is not what the schema promises.
-fn decode(error: tokio_postgres::Error) -> StoreError {
-    StoreError::Rejected {
-        store: STORE,
-        source: Box::new(error),
-    }
-}
-
-fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Unreachable {
-        store: STORE,
-        source: Some(Box::new(error)),
     }
 }

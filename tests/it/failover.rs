@@ -1,10 +1,12 @@
 //! Postgres behind PgBouncer, and Postgres that has a second server.
 
+use std::net::SocketAddr;
+
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Bouncer, Browser, DedicatedPostgres, Gateway, Login, NewToken, RedisSpace, Stage, Upstream,
-    assert_eventually, request,
+    Bouncer, Browser, Database, DedicatedPostgres, Gateway, GatewayBuilder, IssuedToken, Login,
+    NewToken, RedisSpace, Relay, Stage, Upstream, assert_eventually, request,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -13,7 +15,7 @@ async fn everything_works_through_pgbouncer_in_transaction_mode() {
     let stage = Stage::set().await;
     stage.database.dify_setup().await;
     let bouncer = Bouncer::before(&stage.database);
-    let through = |gateway: crate::support::GatewayBuilder| {
+    let through = |gateway: GatewayBuilder| {
         gateway
             .upstream(stage.upstream.addr())
             .postgres_addr(bouncer.addr(), stage.database.name())
@@ -70,6 +72,44 @@ async fn everything_works_through_pgbouncer_in_transaction_mode() {
     }
 }
 
+/// Uses whichever of two servers takes writes.
+fn on_hosts(gateway: GatewayBuilder, hosts: [SocketAddr; 2], database: &str) -> GatewayBuilder {
+    let [first, second] = hosts;
+    let url =
+        format!("postgres://postgres@{first},{second}/{database}?target_session_attrs=read-write");
+    let parts = ["host", "port", "user", "password", "database"];
+    let gateway = parts.iter().fold(gateway, |gateway, part| {
+        gateway.unset(&format!("postgres.{part}"))
+    });
+    gateway.set("postgres.url", &format!("\"{url}\""))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_says_nothing_does_not_hide_the_next_one() {
+    let (upstream, redis) = tokio::join!(Upstream::start(), RedisSpace::create());
+    let database = Database::create().await;
+    let (first, second) = tokio::join!(Relay::to(database.addr()), Relay::to(database.addr()));
+    first.stall();
+    let gateway = Gateway::builder().upstream(upstream.addr()).redis(&redis);
+    let hosts = [first.local_addr(), second.local_addr()];
+    let gateway = on_hosts(gateway, hosts, database.name()).start().await;
+    let answers = async || {
+        let unknown = IssuedToken::unknown("dfoa_");
+        let answer = gateway.get("/openapi/v1/apps", Some(&unknown.token)).await;
+        answer.status == 401
+    };
+
+    assert_eventually!(answers().await, "the second host is found at the start");
+
+    first.restore();
+    second.cut();
+    assert_eventually!(answers().await, "the first is as good when it speaks again");
+
+    second.restore();
+    first.stall();
+    assert_eventually!(answers().await, "and the second when it does not any more");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_standby_is_found_and_written_to() {
     let (upstream, redis) = tokio::join!(Upstream::start(), RedisSpace::create());
@@ -80,21 +120,9 @@ async fn a_promoted_standby_is_found_and_written_to() {
     let token = NewToken::account(account, "ada@example.com");
     let token = database.insert_token(&token).await;
     // The standby comes first, so that it is asked and passed over.
-    let url = format!(
-        "postgres://postgres@{},{}/{}?target_session_attrs=read-write",
-        standby.addr(),
-        primary.addr(),
-        database.name()
-    );
     let gateway = Gateway::builder().upstream(upstream.addr()).redis(&redis);
-    let parts = ["host", "port", "user", "password", "database"];
-    let gateway = parts.iter().fold(gateway, |gateway, part| {
-        gateway.unset(&format!("postgres.{part}"))
-    });
-    let gateway = gateway
-        .set("postgres.url", &format!("\"{url}\""))
-        .start()
-        .await;
+    let gateway = on_hosts(gateway, [standby.addr(), primary.addr()], database.name());
+    let gateway = gateway.start().await;
     let path = "/openapi/v1/apps";
     let first = gateway.get(path, Some(&token.token)).await;
     assert_eq!(first.status, 200, "{first:?}");

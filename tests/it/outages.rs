@@ -265,3 +265,70 @@ fn is_transition(line: &serde_json::Value, to: &str) -> bool {
     Gateway::log_field(line, "dependency").is_some_and(|name| name == "postgres")
         && Gateway::log_field(line, "message").is_some_and(|said| *said == message)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_slow_to_open_are_opened_all_the_same() {
+    let (upstream, database) = (Upstream::start().await, Database::create().await);
+    let redis = RedisSpace::create().await;
+    let to_postgres = Relay::to(database.addr()).await;
+    // Longer than a probe waits for an answer, shorter than `postgres.timeout`.
+    to_postgres.delay_new(Duration::from_millis(700));
+    let gateway = Gateway::builder()
+        .upstream(upstream.addr())
+        .database(&database)
+        .postgres_addr(to_postgres.local_addr(), database.name())
+        .redis(&redis)
+        .start()
+        .await;
+
+    assert_eventually!(has_postgres(&gateway).await, "after the start");
+
+    to_postgres.cut();
+    gateway
+        .wait_for_log(|line| is_transition(line, "down"))
+        .await;
+    to_postgres.restore();
+    to_postgres.delay_new(Duration::from_millis(700));
+    assert_eventually!(has_postgres(&gateway).await, "after an outage");
+    let unknown = IssuedToken::unknown("dfoa_");
+    assert_eq!(get(&gateway, &unknown).await.status, 401);
+}
+
+/// Whether the gateway has found Postgres by itself.
+async fn has_postgres(gateway: &Gateway) -> bool {
+    let up = "difygate_dependency_up{dependency=\"postgres\"}";
+    gateway.metric(up).await == 1.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_have_gone_silent_are_given_up_together() {
+    const CONNECTIONS: usize = 18;
+    let (upstream, database) = (Upstream::start().await, Database::create().await);
+    let redis = RedisSpace::create().await;
+    let to_postgres = Relay::to(database.addr()).await;
+    let gateway = Gateway::builder()
+        .upstream(upstream.addr())
+        .database(&database)
+        .postgres_addr(to_postgres.local_addr(), database.name())
+        .redis(&redis)
+        .set("postgres.pool_size", "24")
+        .start()
+        .await;
+    // Long enough for all of them to need a connection at the same time.
+    to_postgres.delay(Duration::from_millis(50));
+    let unknown = || IssuedToken::unknown("dfoa_").token;
+    let lookups = (0..CONNECTIONS).map(|_| async {
+        let answer = gateway.get(APPS, Some(&unknown())).await;
+        assert_eq!(answer.status, 401, "{answer:?}");
+    });
+    futures_util::future::join_all(lookups).await;
+    assert!(to_postgres.connections() >= CONNECTIONS);
+    to_postgres.restore();
+
+    to_postgres.silence_open();
+
+    assert_eventually!(
+        gateway.get(APPS, Some(&unknown())).await.status == 401,
+        "new connections work, and are made"
+    );
+}

@@ -285,3 +285,35 @@ async fn the_last_use_is_written_behind_and_at_shutdown_at_the_latest() {
         .filter(|sql| sql.contains("last_used_at = used.at"));
     assert_eq!(updates.count(), 1);
 }
+
+/// Postgres knows times that no calendar has; Dify's own rule asks only whether they are past.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_never_ends_works_and_is_listed() {
+    let stage = Stage::set().await;
+    let client = stage.database.client().await;
+    for (end, works) in [
+        ("infinity", true),
+        ("20000-01-01", true),
+        ("-infinity", false),
+    ] {
+        let phone = NewToken::account(stage.account_id, "ada@example.com");
+        let phone = stage.database.insert_token(&phone).await;
+        let sql = "UPDATE oauth_access_tokens SET expires_at = $2::text::timestamptz WHERE id = $1";
+        client.execute(sql, &[&phone.id, &end]).await.unwrap();
+
+        let answer = stage.gateway.get("/openapi/v1/apps", Some(&phone.token));
+        assert_eq!(answer.await.status, if works { 200 } else { 401 }, "{end}");
+        stage.upstream.take_requests();
+
+        let list = lists(&stage, "", &stage.account.token).await;
+        let sessions = list["data"].as_array().unwrap().iter();
+        let id = phone.id.to_string();
+        let listed = sessions
+            .clone()
+            .find(|session| session["id"] == id.as_str());
+        assert_eq!(listed.is_some(), works, "{end}: {list}");
+        if let Some(session) = listed {
+            assert_eq!(session["expires_at"], "9999-12-31T00:00:00Z", "{end}");
+        }
+    }
+}

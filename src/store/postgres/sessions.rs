@@ -53,8 +53,9 @@ macro_rules! owned {
 }
 
 const SESSIONS: &str = concat!(
-    "SELECT id, prefix, client_id, device_label, created_at, last_used_at, expires_at, \
-     count(*) OVER () FROM oauth_access_tokens WHERE ",
+    "SELECT id, prefix, client_id, device_label, created_at, last_used_at, ",
+    end_of!("t"),
+    ", count(*) OVER () FROM oauth_access_tokens t WHERE ",
     owned!(),
     " AND revoked_at IS NULL AND expires_at > now() AND token_hash IS NOT NULL \
      ORDER BY created_at DESC, id DESC OFFSET $4 LIMIT $5"

@@ -14,11 +14,13 @@ use crate::{
 };
 
 /// Never without `revoked_at IS NULL`: newer Dify code leaves the hash on a row that it revoked.
-const FIND_BY_HASH: &str = "\
-SELECT t.id, t.prefix, t.subject_email, t.subject_issuer, t.account_id, a.status, t.client_id, \
-       t.expires_at, t.expires_at <= now() AS expired \
-FROM oauth_access_tokens t LEFT JOIN accounts a ON a.id = t.account_id \
-WHERE t.token_hash = $1 AND t.revoked_at IS NULL";
+const FIND_BY_HASH: &str = concat!(
+    "SELECT t.id, t.prefix, t.subject_email, t.subject_issuer, t.account_id, a.status, t.client_id, ",
+    end_of!("t"),
+    ", t.expires_at <= now() AS expired \
+     FROM oauth_access_tokens t LEFT JOIN accounts a ON a.id = t.account_id \
+     WHERE t.token_hash = $1 AND t.revoked_at IS NULL"
+);
 
 /// The hash and the time are asked for again: between the lookup and this, the row may have been
 /// rotated in place to a new token.

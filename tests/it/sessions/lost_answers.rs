@@ -208,3 +208,57 @@ async fn a_connection_that_breaks_before_the_answer_leaves_no_token_behind() {
     relay.restore();
     pair.refuses_soon(token).await;
 }
+
+/// What a pooler says when it has lost the server in the middle of a statement.
+const SERVER_LOST: &[u8] = b"E\0\0\0\x30SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
+
+/// A pair whose second gateway reaches Postgres through a relay. No statement is given up by itself
+/// there while a test has patience.
+async fn pair_behind_a_relay() -> (Pair, Relay) {
+    let stage = Stage::with(long_lived).await;
+    let relay = Relay::to(stage.database.addr()).await;
+    let other = long_lived(Gateway::builder())
+        .upstream(stage.upstream.addr())
+        .database(&stage.database)
+        .postgres_addr(relay.local_addr(), stage.database.name())
+        .redis(&stage.redis)
+        .set("postgres.timeout", "\"50s\"")
+        .start()
+        .await;
+    (Pair { stage, other }, relay)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_lost_the_answer_leaves_no_token_behind() {
+    let (pair, relay) = pair_behind_a_relay().await;
+    let token = &pair.stage.account;
+    pair.knows(token).await;
+    let logout = request("DELETE", &format!("{SESSIONS}/self")).bearer(&token.token);
+    relay.stall_at(b"token_hash = NULL", 0, Side::After);
+
+    let breaking = async {
+        relay.tripped().await;
+        pair.has_ended(token).await;
+        relay.cut_saying(SERVER_LOST);
+    };
+    let (answer, ()) = tokio::join!(logout.send(pair.other.addr()), breaking);
+
+    assert_eq!(answer.status, 503, "{answer:?}");
+    pair.refuses_soon(token).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_whose_answer_a_pooler_lost_is_sent_again() {
+    let (pair, relay) = pair_behind_a_relay().await;
+    let phone = pair.phone().await;
+    relay.stall_at(b"token_hash = $1", 0, Side::After);
+
+    let breaking = async {
+        relay.tripped().await;
+        relay.cut_saying(SERVER_LOST);
+    };
+    let looking = pair.other.get(APPS, Some(&phone.token));
+    let (answer, ()) = tokio::join!(looking, breaking);
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+}

@@ -22,8 +22,14 @@ struct Weather {
     stalled: bool,
     /// Before each chunk.
     delay: Duration,
-    /// How often everything has been cut: a connection ends when this is not what it was.
+    /// Before a new connection is made, besides.
+    opening_delay: Duration,
+    /// How often everything has been cut: a connection ends when this is not what it was …
     cuts: u64,
+    /// … and hears this first; a reset where there is nothing to hear.
+    last_words: &'static [u8],
+    /// The connections up to this one hear nothing any more.
+    silent_up_to: usize,
     /// The tripwire has been reached.
     tripped: bool,
 }
@@ -71,8 +77,9 @@ impl Relay {
                 let Ok((near, _)) = listener.accept().await else {
                     continue;
                 };
-                counter.fetch_add(1, Ordering::SeqCst);
                 let trip = Trip {
+                    number: counter.fetch_add(1, Ordering::SeqCst) + 1,
+                    cuts: sender.borrow().cuts,
                     wire: Arc::clone(&wire),
                     weather: Arc::clone(&sender),
                     answer_due: Arc::default(),
@@ -103,8 +110,25 @@ impl Relay {
     pub(crate) fn cut(&self) {
         self.weather.send_modify(|weather| {
             weather.refusing = true;
+            weather.last_words = &[];
             weather.cuts += 1;
         });
+    }
+
+    /// Ends all open connections with `words` for the client; new ones are made, nothing stalls.
+    pub(crate) fn cut_saying(&self, words: &'static [u8]) {
+        self.weather.send_modify(|weather| {
+            weather.last_words = words;
+            weather.stalled = false;
+            weather.cuts += 1;
+        });
+    }
+
+    /// Forwards nothing over the connections that are open now, not even their end; new ones work.
+    pub(crate) fn silence_open(&self) {
+        let newest = self.connections();
+        self.weather
+            .send_modify(|weather| weather.silent_up_to = newest);
     }
 
     /// Resets new connections as soon as they come; open ones go on.
@@ -142,12 +166,20 @@ impl Relay {
         self.weather.send_modify(|weather| weather.delay = delay);
     }
 
+    /// Holds new connections back for so long before they are made.
+    pub(crate) fn delay_new(&self, delay: Duration) {
+        self.weather
+            .send_modify(|weather| weather.opening_delay = delay);
+    }
+
     /// Fair weather again; what was stalled flows on, and nothing is waited for to stall at.
     pub(crate) fn restore(&self) {
         *self.tripwire.lock().unwrap() = None;
         self.weather.send_modify(|weather| {
             *weather = Weather {
                 cuts: weather.cuts,
+                last_words: weather.last_words,
+                silent_up_to: weather.silent_up_to,
                 ..Weather::default()
             };
         });
@@ -171,10 +203,11 @@ async fn serve(near: TcpStream, target: SocketAddr, trip: Trip) {
         return;
     }
     let mut cut = weather.clone();
-    let is_cut = cut.wait_for(|now| now.cuts != start.cuts);
+    let is_cut = cut.wait_for(|now| now.cuts != trip.cuts);
     let far = {
         let connect = async {
-            until_flowing(&mut weather).await;
+            until_flowing(&mut weather, &trip).await;
+            tokio::time::sleep(start.opening_delay).await;
             TcpStream::connect(target).await
         };
         tokio::select! {
@@ -198,9 +231,15 @@ async fn serve(near: TcpStream, target: SocketAddr, trip: Trip) {
         };
         tokio::select! {
             ended = both => ended.is_ok(),
-            _ = cut.wait_for(|now| now.cuts != start.cuts) => false,
+            _ = cut.wait_for(|now| now.cuts != trip.cuts) => false,
         }
     };
+    let last_words = weather.borrow().last_words;
+    if !ended && !last_words.is_empty() {
+        let _ = near.write_all(last_words).await;
+        let _ = near.shutdown().await;
+        return;
+    }
     // A connection that did not end well on one side ends with a reset on the other too.
     if !ended {
         let _ = (near.set_zero_linger(), far.set_zero_linger());
@@ -210,6 +249,10 @@ async fn serve(near: TcpStream, target: SocketAddr, trip: Trip) {
 /// One connection's part in the tripwire.
 #[derive(Debug)]
 struct Trip {
+    /// The connection's, counted from 1.
+    number: usize,
+    /// What there had been of them when it was accepted.
+    cuts: u64,
     wire: Arc<Mutex<Option<Tripwire>>>,
     weather: Arc<watch::Sender<Weather>>,
     /// The chunk has gone to the server, whose answer is awaited.
@@ -224,6 +267,12 @@ enum Way<'a> {
 }
 
 impl Way<'_> {
+    fn trip(&self) -> &Trip {
+        match self {
+            Self::ToServer(trip) | Self::Back(trip) => trip,
+        }
+    }
+
     /// Looks at a chunk; stalls if this is the one, and tells whether it goes through all the same.
     fn passes(self, chunk: &[u8]) -> bool {
         match self {
@@ -265,11 +314,11 @@ impl Trip {
     }
 }
 
-async fn until_flowing(weather: &mut watch::Receiver<Weather>) -> Duration {
-    let delay = weather
-        .wait_for(|now| !now.stalled)
-        .await
-        .map(|now| now.delay);
+/// Waits for a moment in which a connection's chunks flow: never, once it has been cut.
+async fn until_flowing(weather: &mut watch::Receiver<Weather>, trip: &Trip) -> Duration {
+    let flows =
+        |now: &Weather| !now.stalled && now.silent_up_to < trip.number && now.cuts == trip.cuts;
+    let delay = weather.wait_for(flows).await.map(|now| now.delay);
     match delay {
         Ok(delay) => delay,
         // The relay is gone, and its last word was to cut.
@@ -290,11 +339,11 @@ async fn pump(
             to.write_all(&chunk[..length]).await?;
             continue;
         }
-        let delay = until_flowing(&mut weather).await;
+        let delay = until_flowing(&mut weather, way.trip()).await;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
             // The weather may have changed meanwhile.
-            until_flowing(&mut weather).await;
+            until_flowing(&mut weather, way.trip()).await;
         }
         if length == 0 {
             return to.shutdown().await;
