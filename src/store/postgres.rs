@@ -24,7 +24,10 @@ use tokio_postgres::{
 };
 
 use super::StoreError;
-use crate::{config::PostgresConfig, health::Dependency};
+use crate::{
+    config::PostgresConfig,
+    health::{Dependency, State},
+};
 
 /// A token's end as far as calendars have it: Postgres knows `infinity`, and years that neither this
 /// process nor Python can read. Whatever the time zone, the year stays between 1 and 9999.
@@ -143,8 +146,9 @@ impl PostgresLink {
 
     /// Asks once for a sign of life; the outcome is in the dependency's health.
     ///
-    /// Where a connection has to be opened first, Postgres counts as down from when two late answers
-    /// would have been enough, unless a statement is answered meanwhile, and until that is done.
+    /// Where a connection has to be opened first, a Postgres that was up counts as down from when two
+    /// late answers would have been enough, unless a statement is answered meanwhile, and until that
+    /// is done. At the start nothing is known, and whoever comes waits as well.
     pub async fn probe(&self) {
         let answers = self.answers.load(Ordering::Relaxed);
         let answer_limit = self.answer_limit();
@@ -158,7 +162,8 @@ impl PostgresLink {
         let outcome = match timeout(patience, &mut asking).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                if self.answers.load(Ordering::Relaxed) == answers {
+                let heard = self.answers.load(Ordering::Relaxed) != answers;
+                if !heard && self.health.state().0 == State::Up {
                     self.down(&StoreError::TimedOut { store: STORE });
                 }
                 // Whoever gave up here would have to begin anew, and never be done.
