@@ -20,7 +20,7 @@ fn behind_these(
     gateway: GatewayBuilder,
 ) -> GatewayBuilder {
     let nodes = serde_json::Value::from(addresses);
-    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     gateway
         .redis_addr(nobody, sentinels.space(0).prefix())
         .set("redis.sentinels", &nodes.to_string())
