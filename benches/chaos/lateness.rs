@@ -71,7 +71,10 @@ fn longest_wait(pids: &[u32], before: &mut Waits) -> Duration {
             let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else {
                 continue;
             };
-            let waited = text.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok());
+            let waited = text
+                .split(' ')
+                .nth(1)
+                .and_then(|text| text.parse::<u64>().ok());
             let (waited, name) = (waited.unwrap_or(0), thread.path().display().to_string());
             if let Some(before) = before.get(&name) {
                 longest = longest.max(waited.saturating_sub(*before));

@@ -23,6 +23,11 @@ fn large(builder: RequestBuilder) -> RequestBuilder {
     builder.json(&json!({"user_code": "x".repeat(17 * 1024)}))
 }
 
+/// As a page of another site has a browser ask.
+fn elsewhere(builder: RequestBuilder) -> RequestBuilder {
+    builder.header("Sec-Fetch-Site", "cross-site")
+}
+
 fn device(endpoint: &str) -> String {
     format!("{DEVICE}/{endpoint}")
 }
@@ -33,7 +38,11 @@ async fn devices(document: &mut Document, stage: &Stage, browser: &Browser) {
     let (code, token) = (device("code"), device("token"));
     let begin = |body: serde_json::Value| request("POST", &code).json(&body);
     let good = json!({"client_id": "difyctl", "device_label": "x"});
-    document.expect(gateway, &code, &begin(good), 200).await;
+    document
+        .expect(gateway, &code, &begin(good.clone()), 200)
+        .await;
+    let page = elsewhere(begin(good));
+    document.expect(gateway, &code, &page, 403).await;
     let stranger = json!({"client_id": "stranger", "device_label": "x"});
     document.expect(gateway, &code, &begin(stranger), 400).await;
     for endpoint in [&code, &token] {
@@ -57,6 +66,9 @@ async fn devices(document: &mut Document, stage: &Stage, browser: &Browser) {
     for user_code in [login.user_code.as_str(), "nonsense"] {
         let ask = request("GET", &format!("{lookup}?user_code={user_code}"));
         document.expect(gateway, &lookup, &ask, 200).await;
+        document
+            .expect(gateway, &lookup, &elsewhere(ask), 403)
+            .await;
     }
     let other = request("POST", &lookup);
     document.expect(gateway, &lookup, &other, 405).await;
@@ -70,6 +82,7 @@ async fn inspection(document: &mut Document, stage: &Stage, browser: &Browser) {
     for user_code in [login.user_code.as_str(), "nonsense"] {
         let ask = browser.asks_about(user_code);
         document.expect(gateway, &path, &ask, 200).await;
+        document.expect(gateway, &path, &elsewhere(ask), 403).await;
     }
     for (ask, status) in [(request("GET", &path), 401), (request("POST", &path), 405)] {
         document.expect(gateway, &path, &ask, status).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{device, document::Document, large};
+use super::{device, document::Document, elsewhere, large};
 use crate::support::{
     Behaviour, Gateway, Grant, Login, RequestBuilder, Stage, assertion, completes,
     enterprise_stage, request, with_enterprise,
@@ -29,6 +29,8 @@ pub(super) async fn answers(document: &mut Document) {
     let initiate = device("sso-initiate");
     let begin = initiates(&login.user_code);
     document.expect(gateway, &initiate, &begin, 302).await;
+    let page = elsewhere(initiates(&login.user_code));
+    document.expect(gateway, &initiate, &page, 403).await;
     for user_code in ["", "ABCD-3456"] {
         let begin = initiates(user_code);
         document.expect(gateway, &initiate, &begin, 400).await;
