@@ -52,27 +52,45 @@ fn has_test(text: &str, name: &str) -> bool {
     })
 }
 
+/// Whether there is a test, or a target of the fuzzer, of this name.
+fn exists(kind: &str, name: &str) -> bool {
+    if kind == "fuzz" {
+        return fs::exists(format!("tests/fuzz/fuzz_targets/{name}.rs")).unwrap();
+    }
+    let last = name.rsplit("::").next().unwrap();
+    let texts = files(kind, name)
+        .into_iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    texts.into_iter().any(|text| has_test(&text, last))
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
     let mut missing = Vec::new();
     for (class, named) in classes() {
         assert!(!named.is_empty(), "no test for: {class}");
-        for (kind, name) in named {
-            let exists = if kind == "fuzz" {
-                fs::exists(format!("tests/fuzz/fuzz_targets/{name}.rs")).unwrap()
-            } else {
-                let last = name.rsplit("::").next().unwrap();
-                let texts = files(&kind, &name)
-                    .into_iter()
-                    .filter_map(|file| fs::read_to_string(file).ok());
-                texts.into_iter().any(|text| has_test(&text, last))
-            };
-            if !exists {
-                missing.push(format!("{kind} {name}"));
-            }
-        }
+        let named = named.into_iter().filter(|(kind, name)| !exists(kind, name));
+        missing.extend(named.map(|(kind, name)| format!("{kind} {name}")));
     }
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// In what has been found, as among the classes.
+#[test]
+fn every_test_that_is_named_anywhere_exists() {
+    let text = fs::read_to_string(PATH).unwrap();
+    let named = text
+        .split('`')
+        .filter_map(|name| name.split_once(' '))
+        .filter(|(kind, name)| ["it", "lib", "model"].contains(kind) && name.contains("::"));
+    let is_module = |name: &str| {
+        let file = format!("tests/it/{}.rs", name.replace("::", "/"));
+        fs::exists(file).unwrap()
+    };
+    let missing: Vec<_> = named
+        .filter(|(kind, name)| !exists(kind, name) && !is_module(name))
+        .collect();
+    assert_eq!(missing, Vec::<(&str, &str)>::new());
 }
 
 #[test]
