@@ -285,6 +285,7 @@ async fn checks_what_is_older_than_its_connection(coherence: &str) {
     if coherence == "tracking" {
         follows(&gateway).await;
     }
+    assert_eventually!(redis_is_up(&gateway).await, "an entry can be written");
     has_at_hand(&gateway, &token).await;
     let key = format!("auth:token:{}", token.hash);
     let entry = redis.get(&key).await.unwrap();
