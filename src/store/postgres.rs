@@ -15,7 +15,7 @@ use deadpool::{
     managed::{Object, Pool, PoolError, Timeouts},
 };
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_postgres::{
@@ -224,48 +224,67 @@ impl PostgresLink {
     /// Runs a statement that may be run twice: a connection that turns out to be dead is replaced
     /// and the statement sent again.
     async fn read(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
-        self.in_turn(self.read_at_once(sql, params)).await
+        let deadline = self.deadline();
+        let _place = self.place(deadline).await?;
+        self.read_until(deadline, sql, params).await
     }
 
     /// Runs a statement, unless the last contact failed.
     async fn run(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
-        self.in_turn(self.run_at_once(sql, params)).await
-    }
-
-    /// Waits for a place among the statements that are no token lookups. Whoever waits as long as a
-    /// statement may take has waited for others like it, which says nothing about Postgres.
-    async fn in_turn(
-        &self,
-        statement: impl Future<Output = Result<Vec<Row>, StoreError>>,
-    ) -> Result<Vec<Row>, StoreError> {
-        let Ok(Ok(_place)) = timeout(self.timeout, self.places.acquire()).await else {
-            return Err(StoreError::TimedOut { store: STORE });
-        };
-        statement.await
+        let deadline = self.deadline();
+        let _place = self.place(deadline).await?;
+        self.run_until(deadline, sql, params).await
     }
 
     /// Reads without a place, for token lookups.
     async fn read_at_once(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
-        let whole = async {
-            match self.run_at_once(sql, params).await {
-                Err(StoreError::Unreachable { .. }) => self.run_at_once(sql, params).await,
-                outcome => outcome,
-            }
-        };
-        timeout(self.timeout, whole)
-            .await
-            .unwrap_or(Err(StoreError::TimedOut { store: STORE }))
+        self.read_until(self.deadline(), sql, params).await
     }
 
     /// Runs without a place, for token lookups.
     async fn run_at_once(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.run_until(self.deadline(), sql, params).await
+    }
+
+    /// Until when a statement that begins now may take, whatever it has to wait for.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Waits for a place among the statements that are no token lookups. Whoever waits for it until
+    /// the deadline has waited for others like it, which says nothing about Postgres.
+    async fn place(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, StoreError> {
+        match timeout_at(deadline, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(StoreError::TimedOut { store: STORE }),
+        }
+    }
+
+    async fn read_until(
+        &self,
+        deadline: Instant,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        match self.run_until(deadline, sql, params).await {
+            Err(StoreError::Unreachable { .. }) => self.run_until(deadline, sql, params).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn run_until(
+        &self,
+        deadline: Instant,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
         if self.probed.load(Ordering::Relaxed) && self.health.is_down() {
             return Err(StoreError::Unreachable {
                 store: STORE,
                 source: None,
             });
         }
-        let outcome = self.attempt(sql, params).await;
+        let outcome = self.attempt(deadline, sql, params).await;
         if let Err(StoreError::TimedOut { .. } | StoreError::Unreachable { .. }) = outcome {
             // It may have been this statement or this connection alone: the probe decides.
             self.suspect.notify_one();
@@ -273,9 +292,13 @@ impl PostgresLink {
         outcome
     }
 
-    /// Runs a statement on a pooled connection, all within `postgres.timeout`.
-    async fn attempt(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, StoreError> {
-        let deadline = Instant::now() + self.timeout;
+    /// Runs a statement on a pooled connection.
+    async fn attempt(
+        &self,
+        deadline: Instant,
+        sql: &str,
+        params: &Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
         let client = timeout_at(deadline, self.connection(self.timeout))
             .await
             .map_err(|_| StoreError::TimedOut { store: STORE })??;

@@ -201,7 +201,7 @@ impl Manager for Opening {
     }
 
     /// Looks whether the connection is closed, without a round trip; what dies in between is
-    /// retried once, see `PostgresLink::read_at_once`.
+    /// retried once, see `PostgresLink::read_until`.
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Unopened> {
         if connection.is_closed() {
             return Err(RecycleError::message("closed"));
