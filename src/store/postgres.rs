@@ -84,6 +84,10 @@ const PROBE_INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(200);
 /// probe, whose lateness would count as Postgres's.
 const PLACES_SHARE: usize = 2;
 
+/// How often a statement that only reads is sent, where connections turn out to be dead: those of a
+/// pool die together, and the second one may not know of it yet either.
+const READ_TRIES: usize = 3;
+
 /// The name that `StoreError`s and the log use.
 const STORE: &str = "postgres";
 
@@ -266,10 +270,14 @@ impl PostgresLink {
         sql: &str,
         params: &Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
-        match self.run_until(deadline, sql, params).await {
-            Err(StoreError::Unreachable { .. }) => self.run_until(deadline, sql, params).await,
-            outcome => outcome,
+        let mut outcome = self.run_until(deadline, sql, params).await;
+        for _ in 1..READ_TRIES {
+            if !matches!(outcome, Err(StoreError::Unreachable { .. })) {
+                break;
+            }
+            outcome = self.run_until(deadline, sql, params).await;
         }
+        outcome
     }
 
     async fn run_until(
