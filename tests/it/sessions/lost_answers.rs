@@ -182,16 +182,7 @@ async fn a_logout_that_has_been_carried_out_may_be_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_before_the_answer_leaves_no_token_behind() {
-    let stage = Stage::with(long_lived).await;
-    let relay = Relay::to(stage.database.addr()).await;
-    let other = long_lived(Gateway::builder())
-        .upstream(stage.upstream.addr())
-        .database(&stage.database)
-        .postgres_addr(relay.local_addr(), stage.database.name())
-        .redis(&stage.redis)
-        .start()
-        .await;
-    let pair = Pair { stage, other };
+    let (pair, relay) = pair_behind_a_relay().await;
     let token = &pair.stage.account;
     pair.knows(token).await;
     let logout = request("DELETE", &format!("{SESSIONS}/self")).bearer(&token.token);
