@@ -12,6 +12,7 @@ use crate::{clock::Timestamp, config::DifyConfig};
 
 mod claims;
 mod console;
+mod header;
 mod hs256;
 mod identity;
 mod key_set;

@@ -3,13 +3,15 @@
 //! The values are Dify's (`contract/tokens.md`, "The check"): the literal `invalid`, or a JSON
 //! object. Entries of ours carry one member more, `"by": "gateway"`, which Dify ignores.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use uuid::Uuid;
 
 use crate::{
@@ -229,6 +231,9 @@ struct Lease {
     lease: String,
 }
 
+/// Dify's own notes on tenants: whether there are any is all that matters here.
+type Verdicts = BTreeMap<String, IgnoredAny>;
+
 /// The members as they stand in Redis, in Dify's order.
 #[derive(Serialize, Deserialize)]
 struct Wire<'a> {
@@ -239,9 +244,9 @@ struct Wire<'a> {
     client_id: Option<std::borrow::Cow<'a, str>>,
     token_id: std::borrow::Cow<'a, str>,
     expires_at: Option<std::borrow::Cow<'a, str>>,
-    /// Dify's own notes on tenants; of no concern here, and empty in what we write.
-    #[serde(borrow, default, serialize_with = "empty_object")]
-    verified_tenants: Option<&'a RawValue>,
+    /// Empty in what we write.
+    #[serde(default, serialize_with = "empty_object")]
+    verified_tenants: Option<Verdicts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     by: Option<std::borrow::Cow<'a, str>>,
 }
@@ -280,12 +285,13 @@ impl Wire<'_> {
     /// know: ours, the mark included. A revocation can delete the key in between.
     fn has_verdicts(&self) -> bool {
         self.verified_tenants
-            .is_some_and(|verdicts| verdicts.get() != "{}")
+            .as_ref()
+            .is_some_and(|verdicts| !verdicts.is_empty())
     }
 }
 
 fn empty_object<S: serde::Serializer>(
-    _: &Option<&RawValue>,
+    _: &Option<Verdicts>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     use serde::ser::SerializeMap as _;

@@ -348,6 +348,23 @@ mod tests {
         }
     }
 
+    /// serde_json can be built to take some names for its own; a dependency that asks for that gets
+    /// it for everybody.
+    #[test]
+    fn no_name_makes_a_text_a_document() {
+        for name in ["RawValue", "Number"] {
+            let body = format!(r#"{{"a": {{"$serde_json::private::{name}": "1"}}, "b": "1"}}"#);
+            let members = parse("application/json", &body, Accepts::Json).unwrap();
+            let inner = members.0.get("a").and_then(Value::as_object);
+            assert_eq!(inner.map(Map::len), Some(1), "{name}");
+            assert_eq!(members.optional_text("a"), Err(NotText), "{name}");
+            assert_eq!(members.optional_text("b"), Ok(Some("1")));
+        }
+        let text = r#"{"a": {"$serde_json::private::RawValue": "\"ABCD-3456\""}}"#;
+        let members = parse("application/json", text, Accepts::Json).unwrap();
+        assert_eq!(members.optional_text("a"), Err(NotText));
+    }
+
     #[test]
     fn every_member_at_fault_is_named() {
         let body = r#"{"a": 1, "b": "", "c": "x\u0000y", "d": null}"#;

@@ -3,6 +3,7 @@
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
+use super::header::PresentedHeader;
 use crate::{clock::Timestamp, secret::Secret};
 
 /// The key of console tokens: `dify.secret_key`.
@@ -33,13 +34,12 @@ impl ConsoleKey {
     /// Console tokens are a type of their own (RFC 8725 section 3.11): they have no `kid` and no
     /// `aud`, which every signed envelope of `contract/jws.md` has under the same secret.
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<Map<String, Value>> {
+        if PresentedHeader::of(token).ok()?.kid.is_some() {
+            return None;
+        }
         let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &self.key, &self.rules);
-        let decoded = decoded.ok()?;
-        let claims = decoded.claims;
-        if decoded.header.kid.is_some()
-            || decoded.header.crit.is_some()
-            || claims.contains_key("aud")
-        {
+        let claims = decoded.ok()?.claims;
+        if claims.contains_key("aud") {
             return None;
         }
         let now = now.unix_micros() as f64 / 1e6;
@@ -61,6 +61,7 @@ impl std::fmt::Debug for ConsoleKey {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     use jsonwebtoken::{EncodingKey, Header};
     use proptest::prelude::*;
     use serde_json::json;
@@ -122,7 +123,6 @@ mod tests {
 
     #[test]
     fn no_algorithm_is_no_signature() {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let claims = part(json!({"exp": NOW + 60}));
         let now = Timestamp::from_unix_seconds(NOW);
@@ -136,6 +136,32 @@ mod tests {
             }
         }
         assert_eq!(format!("{:?}", key()), "ConsoleKey(…)");
+    }
+
+    #[test]
+    fn a_header_is_an_object_and_names_its_algorithm_by_a_text() {
+        let claims = json!({"exp": NOW + 60}).to_string();
+        let accepts = |header: Value| {
+            let part = |text: String| URL_SAFE_NO_PAD.encode(text);
+            let signed = format!("{}.{}", part(header.to_string()), part(claims.clone()));
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            super::super::install_provider();
+            let signature =
+                jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).unwrap();
+            let now = Timestamp::from_unix_seconds(NOW);
+            self::key()
+                .verify(&format!("{signed}.{signature}"), now)
+                .is_some()
+        };
+        assert!(accepts(json!({"alg": "HS256"})));
+        assert!(accepts(json!({"alg": "HS256", "kid": null, "crit": null})));
+        assert!(!accepts(json!({"alg": {"HS256": null}})));
+        assert!(!accepts(json!({"alg": "HS256", "crit": ["b64"]})));
+        for length in 2..20 {
+            let mut header = vec![json!("JWT"), json!("HS256")];
+            header.resize(length, Value::Null);
+            assert!(!accepts(Value::Array(header)), "{length} members");
+        }
     }
 
     proptest! {

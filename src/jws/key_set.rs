@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Envelope, Jws, NotSigned, Readable, Refused, Sealed, Verified, install_provider};
+use super::{
+    Envelope, Jws, NotSigned, Readable, Refused, Sealed, Verified, header::PresentedHeader,
+    install_provider,
+};
 use crate::{clock::Timestamp, secret::Secret};
 
 /// What signing alone may say.
@@ -30,15 +32,6 @@ pub enum InvalidKeys {
     /// A secret is empty: everybody could sign.
     #[error("a secret of the key set is empty")]
     EmptySecret,
-}
-
-/// The header of a compact JWS. What it says is never followed, only compared.
-#[derive(Deserialize)]
-struct PresentedHeader {
-    alg: String,
-    kid: Option<String>,
-    /// Extensions that a reader must understand (RFC 7515 section 4.1.11); there are none here.
-    crit: Option<Value>,
 }
 
 impl KeySet {
@@ -141,16 +134,7 @@ impl KeySet {
 
     /// Finds the key that an envelope names.
     fn key_of(&self, jws: &str) -> Result<&DecodingKey, Refused> {
-        let header = jws.split('.').next().unwrap_or_default();
-        let header = URL_SAFE_NO_PAD
-            .decode(header)
-            .map_err(|_| Refused::Malformed)?;
-        let header: PresentedHeader =
-            serde_json::from_slice(&header).map_err(|_| Refused::Malformed)?;
-        if header.alg != "HS256" || header.crit.is_some() {
-            return Err(Refused::Algorithm);
-        }
-        let kid = header.kid.ok_or(Refused::MissingKid)?;
+        let kid = PresentedHeader::of(jws)?.kid.ok_or(Refused::MissingKid)?;
         self.verifying.get(&kid).ok_or(Refused::UnknownKid)
     }
 }
