@@ -20,12 +20,12 @@ pub(super) fn read(
     layers: &mut Layers,
     problems: &mut Vec<Problem>,
 ) -> Result<(), Invalid> {
-    let lines = Lines(text);
+    let lines = Lines::of(text);
     let table = DeTable::parse(text).map_err(|err| Invalid {
         problems: vec![Problem {
             key: "TOML syntax".to_owned(),
             origin: Some(match err.span() {
-                Some(span) => format!("{name}:{}", lines.of(&span)),
+                Some(span) => format!("{name}:{}", lines.at(&span)),
                 None => name.to_owned(),
             }),
             got: Some(err.message().trim().replace('\n', ", ")),
@@ -74,12 +74,20 @@ fn leaf(path: &str) -> String {
 }
 
 /// Turns the parser's byte spans into lines and its borrowed values into ours.
-struct Lines<'a>(&'a str);
+struct Lines {
+    /// Where each line of the text ends.
+    ends: Vec<usize>,
+}
 
-impl Lines<'_> {
-    fn of(&self, span: &Range<usize>) -> usize {
-        let before = self.0.as_bytes().iter().take(span.start);
-        1 + before.filter(|byte| **byte == b'\n').count()
+impl Lines {
+    fn of(text: &str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { ends }
+    }
+
+    /// Returns the line that a span begins in, from 1.
+    fn at(&self, span: &Range<usize>) -> usize {
+        1 + self.ends.partition_point(|end| *end < span.start)
     }
 
     fn table(&self, table: &DeTable<'_>) -> Vec<(String, Located)> {
@@ -88,7 +96,7 @@ impl Lines<'_> {
             .map(|(key, value)| {
                 let located = Located {
                     value: self.value(value.get_ref()),
-                    line: self.of(&key.span()),
+                    line: self.at(&key.span()),
                 };
                 (key.get_ref().to_string(), located)
             })
@@ -114,7 +122,7 @@ impl Lines<'_> {
                     .iter()
                     .map(|item| Located {
                         value: self.value(item.get_ref()),
-                        line: self.of(&item.span()),
+                        line: self.at(&item.span()),
                     })
                     .collect(),
             ),
@@ -128,7 +136,7 @@ pub(crate) fn inline_table(text: &str) -> Option<Value> {
     let document = format!("value = {}", text.trim());
     let table = DeTable::parse(&document).ok()?;
     // More than one entry means that the text went on after the table.
-    let mut entries = Lines(&document).table(table.get_ref());
+    let mut entries = Lines::of(&document).table(table.get_ref());
     match (entries.pop(), entries.is_empty()) {
         (Some((_, located)), true) if matches!(located.value, Value::Table(_)) => {
             Some(located.value)
