@@ -1,4 +1,4 @@
-.PHONY: help demo test screenshots check fuzz corpora bench bench-load bench-memory bench-flow bench-revocation bench-start changes outages chaos soak chart packaging sbom deny install release fmt
+.PHONY: help demo test screenshots check fuzz corpora growth bench bench-load bench-memory bench-flow bench-revocation bench-start changes outages chaos soak chart packaging sbom deny install release fmt
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,10 @@ fuzz: ## Fuzz everything that reads strangers' bytes, SECONDS=60 each; TARGETS="
 corpora: ## Keep what fuzzing has reached in tests/fuzz/corpora, for the tests to replay
 	@.ci/setup build
 	.ci/corpora $(TARGETS)
+
+growth: ## Look for inputs whose cost grows faster than their size, SECONDS=20 for each fuzz target
+	@.ci/setup build
+	cargo bench --locked --bench growth -- --seconds $(or $(SECONDS),20)
 
 bench: ## Measure the token check and compare with other proxies, write docs/benchmarks.md (20 min)
 	@.ci/setup bench

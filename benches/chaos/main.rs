@@ -21,6 +21,7 @@ mod attempt;
 #[path = "../outages/bounds.rs"]
 mod bounds;
 mod connection;
+mod dice;
 #[path = "../outages/dify.rs"]
 mod dify;
 #[expect(unused_macros, reason = "the tests wait for more than a bench does")]

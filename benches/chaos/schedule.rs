@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    dice::Dice,
     steps::{STEPS, Step},
     support::Side,
 };
@@ -12,25 +13,6 @@ const SEASON: u64 = 1_500;
 
 /// Longest strike, in milliseconds: longer than it takes a gateway to notice that Redis is silent.
 pub(crate) const LONGEST: u64 = 1_400;
-
-/// Chance (SplitMix64).
-#[derive(Debug)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Returns a number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 /// Two that talk to each other through a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use tokio::{
 };
 
 use crate::{
-    schedule::{At, Dice, Event, Link, Pair, Strike},
+    dice::Dice,
+    schedule::{At, Event, Link, Pair, Strike},
     world::World,
 };
 

@@ -10,32 +10,14 @@
 )]
 mod targets;
 
+mod inputs;
+
 use std::{collections::BTreeSet, fs, panic, path::PathBuf};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-
-use self::targets::TARGETS;
-
-const SEEDS: &str = "tests/fuzz/seeds";
-/// A file for each target with an input in a line, in base64; `.ci/corpora` writes them.
-const CORPORA: &str = "tests/fuzz/corpora";
-
-fn names_in(folder: &str) -> BTreeSet<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
-    entries.map(|entry| name(entry.unwrap())).collect()
-}
-
-/// The seeds of a target, with their names.
-fn seeds_of(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = format!("{SEEDS}/{target}");
-    let paths = names_in(&folder)
-        .into_iter()
-        .map(|name| PathBuf::from(&folder).join(name));
-    paths
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
-        .collect()
-}
+use self::{
+    inputs::{CORPORA, SEEDS, corpus_of, names_in, seeds_of},
+    targets::TARGETS,
+};
 
 #[test]
 fn every_seed_keeps_the_rules_of_its_target() {
@@ -53,15 +35,11 @@ fn every_seed_keeps_the_rules_of_its_target() {
 #[test]
 fn what_fuzzing_has_reached_keeps_them_too() {
     for (name, target) in TARGETS {
-        let inputs = fs::read_to_string(format!("{CORPORA}/{name}")).unwrap();
-        assert!(
-            inputs.lines().count() >= 10,
-            "{name} has too small a corpus"
-        );
-        for line in inputs.lines() {
-            let input = STANDARD.decode(line).unwrap();
+        let inputs = corpus_of(name);
+        assert!(inputs.len() >= 10, "{name} has too small a corpus");
+        for input in inputs {
             let kept = panic::catch_unwind(|| target(&input));
-            assert!(kept.is_ok(), "{name} breaks with {line} (base64)");
+            assert!(kept.is_ok(), "{name} breaks with {}", input.escape_ascii());
         }
     }
 }
