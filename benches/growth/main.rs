@@ -37,7 +37,7 @@ use std::{
     io::{Write as _, stdout},
     panic,
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use clap::Parser as _;
@@ -60,10 +60,10 @@ const LONGEST_BASE: usize = 512;
 /// What was found out about a target.
 struct Found<'b> {
     recipes: u64,
-    /// The largest input that cost most.
-    slowest: Option<(Duration, Recipe<'b>)>,
-    /// The power by which the worst of all grows, if it does so excessively.
-    worst: Option<(f64, Recipe<'b>)>,
+    /// The one whose largest input cost most.
+    slowest: Option<Growth>,
+    /// The one that grows by the highest power, if it does so excessively.
+    worst: Option<(Growth, Recipe<'b>)>,
     broken: Option<Recipe<'b>>,
 }
 
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let mut faults = Vec::new();
     println!(
-        "{:<16}{:>10}{:>14}  excessive growth",
-        "target", "recipes", "slowest, µs"
+        "{:<16}{:>10}{:>14}{:>8}  excessive growth",
+        "target", "recipes", "slowest, µs", "power"
     );
     for (target, quadratic) in control::TARGETS {
         let inputs = control::inputs();
@@ -81,20 +81,17 @@ fn main() -> ExitCode {
             faults.push(format!("{} is {quadratic}, which was not found", target.0));
         }
     }
+    let chosen = &options.targets;
     for target in TARGETS {
-        if !options.targets.is_empty() && !options.targets.iter().any(|name| name == target.0) {
+        if !chosen.is_empty() && !chosen.iter().any(|name| name == target.0) {
             continue;
         }
         let seeds = inputs::seeds_of(target.0).into_iter().map(|(_, seed)| seed);
         let inputs: Vec<_> = seeds.chain(inputs::corpus_of(target.0)).collect();
         let found = search(target, &inputs, &options, false);
-        if let Some((power, recipe)) = found.worst
-            && !options.is_smoke()
-        {
-            faults.push(format!(
-                "{} grows by the power of {power:.1}: {recipe}",
-                target.0
-            ));
+        if let (Some((growth, recipe)), false) = (found.worst, options.is_smoke()) {
+            let (name, power) = (target.0, growth.power);
+            faults.push(format!("{name} grows by the power of {power:.1}: {recipe}"));
         }
         if let Some(recipe) = found.broken {
             faults.push(format!("{} breaks: {recipe}", target.0));
@@ -135,27 +132,28 @@ fn search<'b>(
             Err(_) => found.broken = Some(recipe),
         }
     }
-    let slowest = found
-        .slowest
-        .as_ref()
-        .map_or(0.0, |(time, _)| time.as_secs_f64() * 1e6);
     let worst = match &found.worst {
-        Some((power, recipe)) => format!("power {power:.1}: {recipe}"),
+        Some((growth, recipe)) => format!("by the power of {:.1}: {recipe}", growth.power),
         None => "none".to_owned(),
     };
-    println!("{:>10}{slowest:>14.0}  {worst}", found.recipes);
+    let (micros, power) = found.slowest.map_or((0.0, 0.0), |slowest| {
+        (slowest.largest.as_secs_f64() * 1e6, slowest.power)
+    });
+    println!("{:>10}{micros:>14.0}{power:>8.1}  {worst}", found.recipes);
     found
 }
 
 impl<'b> Found<'b> {
     fn note(&mut self, growth: Growth, recipe: Recipe<'b>) {
-        let slowest = self.slowest.as_ref().map(|(time, _)| *time);
-        if slowest.is_none_or(|slowest| growth.largest > slowest) {
-            self.slowest = Some((growth.largest, recipe.clone()));
+        if self
+            .slowest
+            .is_none_or(|slowest| growth.largest > slowest.largest)
+        {
+            self.slowest = Some(growth);
         }
-        let worst = self.worst.as_ref().map(|(power, _)| *power);
+        let worst = self.worst.as_ref().map(|(worst, _)| worst.power);
         if growth.excessive && worst.is_none_or(|worst| growth.power > worst) {
-            self.worst = Some((growth.power, recipe));
+            self.worst = Some((growth, recipe));
         }
     }
 }

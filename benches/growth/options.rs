@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, builder::PossibleValuesParser};
+
+use crate::targets::TARGETS;
 
 /// Looks for inputs whose cost grows faster than their size, among those that fuzzing has found.
 #[derive(Debug, Parser)]
@@ -14,7 +16,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Only these targets
-    #[arg(long, value_delimiter = ',', value_name = "TARGET,...")]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(TARGETS.map(|one| one.0)))]
     pub(crate) targets: Vec<String>,
     /// Only shows that everything runs
     #[arg(long, visible_alias = "quick")]
