@@ -12,7 +12,7 @@ use std::sync::{
 
 use pingora::proxy::Session;
 
-use super::{Ctx, Gateway, Next};
+use super::{Ctx, Gateway, judge::Next};
 use crate::{http::Rejection, listener::Neighbours};
 
 /// The places that all connections share.
