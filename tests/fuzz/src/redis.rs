@@ -47,10 +47,8 @@ pub fn device_state(bytes: &[u8]) {
     let written = state.to_bytes();
     assert!(written.is_ascii());
     let again = FlowState::parse(&written).expect("what was written is understood");
-    assert_eq!(again.to_bytes(), written);
-    if !has_fraction(&serde_json::from_slice(&written).expect("JSON")) {
-        assert_eq!(again, state);
-    }
+    assert!(again.to_bytes() == written);
+    assert_eq!(again, state);
     // What the device calls itself is shown, whatever it looks like; what was approved is not.
     assert!(!format!("{:?}", state.status).contains("dfoa_"));
 }
@@ -63,18 +61,6 @@ pub fn python_json(bytes: &[u8]) {
     let written = dify_json::to_vec(&value);
     assert!(written.is_ascii());
     let again: Value = serde_json::from_slice(&written).expect("JSON");
-    if !has_fraction(&value) {
-        assert_eq!(again, value);
-    }
+    assert_eq!(again, value);
     assert_eq!(value.is_object(), written.starts_with(b"{"));
-}
-
-/// Decimal fractions are read to within their last digit; nothing of ours has any.
-fn has_fraction(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => number.is_f64(),
-        Value::Array(items) => items.iter().any(has_fraction),
-        Value::Object(members) => members.values().any(has_fraction),
-        Value::Null | Value::Bool(_) | Value::String(_) => false,
-    }
 }
