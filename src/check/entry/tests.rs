@@ -80,6 +80,7 @@ fn what_is_no_value_of_difys_is_unusable() {
         &good.replace("2026-06-11T20:26:40.123456+00:00", "soon"),
         &good.replace("0196c3a0-3333", "not-a-uuid"),
         &good.replace("dify:account", "https://elsewhere.example"),
+        &good.replace("{}", "[]"),
         &good[..good.len() - 1],
     ] {
         assert_eq!(parse(value.as_bytes()), Cached::Unusable, "{value}");
