@@ -148,7 +148,8 @@ impl Rejection {
         matches!(
             self,
             Self::Malformed(
-                Malformed::ContentLength
+                Malformed::Head
+                    | Malformed::ContentLength
                     | Malformed::TwoFramings
                     | Malformed::TransferEncoding
                     | Malformed::BareLf

@@ -25,6 +25,7 @@ mod neighbours;
 mod opening;
 mod pace;
 pub(crate) mod proxy_protocol;
+mod request_line;
 mod socket;
 mod tls;
 mod transport;

@@ -34,6 +34,10 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
         if raw.len() > max_header_bytes {
             return Err(Rejection::HeaderTooLarge);
         }
+        let sound = session.stream().map(Connection::is_request_line_sound);
+        if sound == Some(false) {
+            return Err(Rejection::Malformed(Malformed::Head));
+        }
         if has_bare_lf(&raw) {
             return Err(Rejection::Malformed(Malformed::BareLf));
         }

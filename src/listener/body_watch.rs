@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::chunked::{Chunked, Misframed};
+use super::{
+    chunked::{Chunked, Misframed},
+    request_line::RequestLine,
+};
 
 /// What ends a head.
 const HEAD_END: [u8; 4] = *b"\r\n\r\n";
@@ -22,6 +25,8 @@ pub struct BodyWatch {
     /// Whether the request line has begun. Empty lines before it are none of the head (RFC 9112
     /// section 2.2), and two of them look like its end.
     begun: bool,
+    /// The request line as it came.
+    line: RequestLine,
     /// The last bytes of the head so far, as many as its end could have begun with.
     tail: [u8; HEAD_END.len() - 1],
     /// What is behind the head, once that has ended.
@@ -42,6 +47,7 @@ impl BodyWatch {
             *self = Self::default();
         }
         let bytes = self.without_empty_lines(bytes);
+        self.line.take(bytes);
         let Some(end) = self.end_in(bytes) else {
             return Ok(());
         };
@@ -62,6 +68,11 @@ impl BodyWatch {
             Some(length) => self.behind > length,
             None => self.body.as_ref().is_some_and(Chunked::has_more),
         }
+    }
+
+    /// Tells whether the request line is one as it came (RFC 9112 section 3).
+    pub const fn is_line_sound(&self) -> bool {
+        self.line.is_sound()
     }
 
     /// Tells whether the last head has ended.

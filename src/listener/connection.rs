@@ -243,6 +243,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Tells whether the request line of the request on `stream` is one as it came; pingora mends
+    /// what is none.
+    pub fn is_request_line_sound(stream: &Stream) -> bool {
+        let connection = (**stream).as_any().downcast_ref::<Self>();
+        connection.is_none_or(|connection| connection.watch.is_line_sound())
+    }
+
     /// Returns the answer to send in place of `written`, if that is pingora's own to a header
     /// section that it could not use. Bytes of an upstream are only ever written within a request.
     fn in_place_of(&self, written: &[u8]) -> Option<Vec<u8>> {

@@ -26,6 +26,7 @@ pub fn head(bytes: &[u8]) {
             assert!(watch.take_head(piece).is_ok());
         }
         assert!(watch.is_behind_head(), "no end in pieces of {step}");
+        assert!(watch.is_line_sound(), "no line in pieces of {step}");
     }
     assert_eq!(Some(target_of(raw)), request.path.map(str::as_bytes));
     let named = |name: &str| {

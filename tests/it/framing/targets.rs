@@ -88,6 +88,27 @@ async fn a_literal_nul_or_control_is_refused() {
     refused(&["/x\0", "/openapi/v1/apps\0", "/x\x01", "/x\x7f", "/x\ty"]).await;
 }
 
+/// pingora would mend these (`design/engine.md` section 1.6), and what it makes of them is not what
+/// others read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_line_that_would_have_to_be_mended_is_refused() {
+    refused(&[
+        "/x y",
+        "/x ",
+        " /x",
+        "/x HTTP/1.1",
+        "/x HTTP/1.1 /openapi/v1/apps",
+        "/openapi/v1/apps HTTP/1.1",
+        "/x?a b",
+        "/x?a \"<b>\"",
+        "/x?a\0b",
+        "/x?a\tb",
+        "/x?a\rb",
+        "/x?a\x7fb",
+    ])
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parameter_in_a_guarded_prefix_is_refused() {
     refused(&[
