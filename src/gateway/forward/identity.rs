@@ -93,12 +93,13 @@ const fn scopes_of(kind: TokenKind) -> &'static str {
 
 /// Returns `text` as it may stand in a header: as it is where all of it is visible ASCII,
 /// otherwise percent-encoded (RFC 3986 section 2.1), so that no server has to guess a charset and
-/// nobody can smuggle a line break.
+/// nobody can smuggle a line break. Decoded once it is the text again: no two are sent alike, and
+/// no server trims one.
 fn visible(text: &str) -> std::borrow::Cow<'_, [u8]> {
     /// Controls, spaces and the sign of the encoding itself; non-ASCII always is encoded.
     const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b' ').add(b'%');
-    let plain = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-    if text.bytes().all(plain) {
+    let plain = |byte: u8| byte != b'%' && (byte.is_ascii_graphic() || byte == b' ');
+    if text.bytes().all(plain) && text.trim_matches(' ') == text {
         return text.as_bytes().into();
     }
     percent_encoding::utf8_percent_encode(text, ENCODED)
@@ -109,6 +110,8 @@ fn visible(text: &str) -> std::borrow::Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -121,8 +124,27 @@ mod tests {
 
     #[test]
     fn what_is_not_visible_ascii_is_percent_encoded() {
-        assert_eq!(&*visible("ada+x%y@example.com"), b"ada+x%y@example.com");
-        assert_eq!(&*visible("é%"), b"%C3%A9%25");
-        assert_eq!(&*visible("a\r\nb"), b"a%0D%0Ab");
+        for (text, sent) in [
+            ("ada+x@example.com", "ada+x@example.com"),
+            ("a b", "a b"),
+            ("é%", "%C3%A9%25"),
+            ("%C3%A9", "%25C3%25A9"),
+            ("a\r\nb", "a%0D%0Ab"),
+            (" dify:account", "%20dify:account"),
+            ("a ", "a%20"),
+        ] {
+            assert_eq!(&*visible(text), sent.as_bytes(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_is_the_text_when_it_is_decoded(text in "[ -~é%\r\t]{0,12}") {
+            let sent = visible(&text);
+            prop_assert!(sent.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '));
+            prop_assert_eq!(sent.trim_ascii(), &*sent);
+            let decoded = percent_encoding::percent_decode(&sent).decode_utf8().unwrap();
+            prop_assert_eq!(decoded, &*text);
+        }
     }
 }
