@@ -15,7 +15,7 @@ use crate::{
     audit::{AuditEvent, Rejected},
     clock::Clock,
     current::Current,
-    device::{DeviceFlow, FlowStatus, NotDecided, UserCode},
+    device::{DeviceFlow, FlowStatus, LOGIN_LIFE, NotDecided, UserCode},
     entropy::Entropy,
     jws::{ApprovalGrant, Jws, Keys, NotSigned, Refused, SsoState, SubjectAssertion, Verified},
     licence::{Licence, LicenceStatus},
@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// Life of a used nonce: twice that of what it guards, so that clocks that differ open no window
-/// for a replay.
+/// for a replay. That of an assertion that holds for longer is longer, up to the life of a login, of
+/// which nothing is left then.
 const NONCE_LIFE: Duration = Duration::from_secs(600);
 
 /// Random bytes in a nonce and in a CSRF token.
@@ -193,9 +194,13 @@ impl Sso {
     pub async fn complete(&self, assertion: &str) -> Result<Completed, NotCompleted> {
         let assertion = Jws::<SubjectAssertion>::presented(assertion);
         let keys = self.keys.get();
-        let person = keys.envelopes.verify(&assertion, self.clock.now())?.claims;
+        let now = self.clock.now();
+        let verified = keys.envelopes.verify(&assertion, now)?;
+        let life = now.until(verified.expires_at);
+        let person = verified.claims;
         let nonce = Nonce::Assertion(person.nonce);
-        if !self.nonces.claim(&nonce, NONCE_LIFE).await? {
+        let life = life.clamp(NONCE_LIFE, LOGIN_LIFE);
+        if !self.nonces.claim(&nonce, life).await? {
             return Err(NotCompleted::Replayed);
         }
         let user_code = UserCode::parse(&person.user_code).ok_or(NotCompleted::NotPending)?;

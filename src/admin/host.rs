@@ -33,16 +33,17 @@ fn is_name_of_ours(host: &str, names: &[String]) -> bool {
         || names.iter().any(|name| name.eq_ignore_ascii_case(&host))
 }
 
-/// Takes the port off, and an IPv6 address out of its brackets.
+/// Takes the port off, and an IPv6 address out of its brackets; nothing is left of what has neither
+/// a port behind it nor an end.
 fn without_port(host: &str) -> &str {
-    if let Some((inside, _)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {
-        return if inside.parse::<Ipv6Addr>().is_ok() {
-            inside
-        } else {
-            ""
-        };
-    }
-    host.split_once(':').map_or(host, |(name, _)| name)
+    let (name, rest) = match host.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        Some((inside, _)) if inside.parse::<Ipv6Addr>().is_err() => return "",
+        Some(parts) => parts,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let port = rest.strip_prefix(':').unwrap_or_default();
+    let sound = rest.is_empty() || !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit());
+    if sound { name } else { "" }
 }
 
 #[cfg(test)]
@@ -77,6 +78,10 @@ mod tests {
             "localhost.evil.example",
             "gate.example.com.evil.example",
             "[evil.example]",
+            "[::1].evil.example",
+            "[::1]evil.example:80",
+            "localhost:80.evil.example",
+            "localhost:",
             "svc.evil.example",
             "",
             ".",

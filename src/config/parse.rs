@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use url::Url;
 
 use super::units;
@@ -191,8 +191,21 @@ pub(crate) fn network(value: &Value) -> Parsed<IpNet> {
         text.parse().ok().or_else(single)
     });
     network
-        .map(|network: IpNet| network.trunc())
+        .map(|network: IpNet| unmapped(network).trunc())
         .ok_or_else(|| Mismatch::showing(value, "an address or block, \"10.0.0.0/8\" or \"::1\""))
+}
+
+/// Returns a block of IPv4 addresses that are written as IPv6 (RFC 4291 section 2.5.5.2) as what it
+/// is: addresses are compared so.
+fn unmapped(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let address = mapped.addr().to_ipv4_mapped();
+    let length = mapped.prefix_len().checked_sub(96);
+    let block = address.zip(length);
+    let block = block.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    block.map_or(network, IpNet::V4)
 }
 
 /// An `http` or `https` URL without user information, query or fragment.

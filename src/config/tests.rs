@@ -31,6 +31,15 @@ fn refused(more: &str, pairs: &[(&str, &str)]) -> Vec<String> {
     invalid.problems.iter().map(ToString::to_string).collect()
 }
 
+/// The proxy's address is compared as what it is.
+#[test]
+fn a_block_of_mapped_addresses_is_one_of_ipv4() {
+    let toml = "server.trusted_proxies = ['::ffff:10.1.2.3/104', '::ffff:10.0.0.1', '::/0']";
+    let trusted = loaded(toml, &[]).config.server.trusted_proxies;
+    let trusted: Vec<String> = trusted.iter().map(ToString::to_string).collect();
+    assert_eq!(trusted, ["10.0.0.0/8", "10.0.0.1/32", "::/0"]);
+}
+
 #[test]
 fn variable_beats_file_beats_dify_beats_default() {
     let level = |more: &str, pairs: &[(&str, &str)]| loaded(more, pairs).config.log.level;

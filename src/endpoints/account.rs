@@ -163,20 +163,20 @@ fn session(session: &Session) -> Value {
     })
 }
 
-/// Reads `page` and `limit`.
+/// Reads `page` and `limit`; of several the first counts, as with Dify.
 ///
 /// # Errors
 ///
 /// [`Rejection::Query`] with every parameter that is another, or out of range.
 pub fn paging(query: &str) -> Result<(u32, u32), Rejection> {
-    let (mut page, mut limit) = (1, DEFAULT_LIMIT);
+    let (mut page, mut limit) = (None, None);
     let mut faults = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         let number = value.parse::<u32>().ok();
         match (&*name, number) {
-            ("page", Some(number @ 1..)) => page = number,
+            ("page", Some(number @ 1..)) => page = page.or(Some(number)),
             ("page", _) => faults.push(Fault::new("page", "range", "page must be 1 or more")),
-            ("limit", Some(number @ 1..=MAX_LIMIT)) => limit = number,
+            ("limit", Some(number @ 1..=MAX_LIMIT)) => limit = limit.or(Some(number)),
             ("limit", _) => {
                 let message = format!("limit must be 1 to {MAX_LIMIT}");
                 faults.push(Fault::new("limit", "range", message));
@@ -185,7 +185,7 @@ pub fn paging(query: &str) -> Result<(u32, u32), Rejection> {
         }
     }
     if faults.is_empty() {
-        Ok((page, limit))
+        Ok((page.unwrap_or(1), limit.unwrap_or(DEFAULT_LIMIT)))
     } else {
         Err(Rejection::Query(faults))
     }

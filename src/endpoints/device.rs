@@ -10,7 +10,7 @@ use crate::{
     device::{LOGIN_LIFE, Lookup, NoTokenYet, NotBegun, NotDecided, POLL_INTERVAL},
     http::{
         FlowError, Malformed, Rejection, Reply,
-        body::{Accepts, Fault, Members, NotText},
+        body::{Accepts, Fault, Members, NotText, is_form},
         cookies::cookie,
     },
     rate_limit::{Caller, Limit, Standing},
@@ -38,7 +38,7 @@ impl Endpoints {
         let mut faults = Vec::new();
         let members = oauth_members(request)?;
         let client_id = members.text("client_id", MAX_CLIENT_ID, &mut faults);
-        let device_label = if is_form(request) && !members.has("device_label") {
+        let device_label = if is_form(request.headers) && !members.has("device_label") {
             // A stock client knows no labels (RFC 8628 section 3.1); its id has to do.
             client_id.clone()
         } else {
@@ -79,7 +79,7 @@ impl Endpoints {
             Ok(Some(GRANT_TYPE)) => {}
             Ok(Some(_)) => return Err(Rejection::Flow(FlowError::UnsupportedGrantType)),
             Err(NotText) => faults.push(Fault::not_text("grant_type")),
-            Ok(None) if is_form(request) => {
+            Ok(None) if is_form(request.headers) => {
                 faults.push(Fault::new(
                     "grant_type",
                     "missing",
@@ -220,11 +220,6 @@ impl Endpoints {
 fn oauth_members(request: &LocalRequest<'_>) -> Result<Members, Rejection> {
     Members::parse(request.headers, request.body, Accepts::JsonOrForm)
         .map_err(|fault| Rejection::OAuthRequest(vec![fault]))
-}
-
-fn is_form(request: &LocalRequest<'_>) -> bool {
-    one(request, header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.to_ascii_lowercase().contains("x-www-form-urlencoded"))
 }
 
 /// The members that RFC 6749 section 5.1 wants, beside Dify's own; not in the stored payload.

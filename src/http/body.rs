@@ -10,6 +10,9 @@ pub const MAX_BODY: usize = 16 * 1024;
 /// Most levels that a JSON body may be nested. Ours have one; serde_json's own limit is 128.
 const MAX_DEPTH: usize = 8;
 
+/// The type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The members of a body, whatever its form.
 #[derive(Clone, Default)]
 pub struct Members(Map<String, Value>);
@@ -68,18 +71,12 @@ impl Members {
     ///
     /// The one fault that keeps the body from being read at all.
     pub fn parse(headers: &HeaderMap, body: &[u8], accepts: Accepts) -> Result<Self, Fault> {
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .map(|kind| kind.split(';').next().unwrap_or_default().trim())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let kind = media_type(headers);
         let json = kind == "application/json"
             || kind.starts_with("application/") && kind.ends_with("+json");
-        let form = kind == "application/x-www-form-urlencoded" && accepts == Accepts::JsonOrForm;
         if json {
             Self::from_json(body)
-        } else if form {
+        } else if kind == FORM && accepts == Accepts::JsonOrForm {
             Self::from_form(body)
         } else {
             let expected = match accepts {
@@ -171,6 +168,22 @@ impl Members {
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
+}
+
+/// Tells whether a body is a form.
+pub fn is_form(headers: &HeaderMap) -> bool {
+    media_type(headers) == FORM
+}
+
+/// Returns the type in `Content-Type` without its parameters, in lower case (RFC 9110 section
+/// 8.3.1); empty where there is none.
+fn media_type(headers: &HeaderMap) -> String {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .map(|kind| kind.split(';').next().unwrap_or_default().trim())
+        .unwrap_or_default()
+        .to_ascii_lowercase()
 }
 
 /// Counts how deep brackets go, before anything is built for them. Those in strings are none: a
@@ -266,6 +279,24 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
         Members::parse(&headers, body.as_bytes(), accepts).map_err(|fault| fault.kind)
+    }
+
+    #[test]
+    fn a_form_is_one_by_its_type_alone() {
+        for (kind, form) in [
+            ("application/x-www-form-urlencoded", true),
+            ("Application/X-WWW-Form-Urlencoded; charset=utf-8", true),
+            (
+                "application/json; x=application/x-www-form-urlencoded",
+                false,
+            ),
+            ("application/x-www-form-urlencoded+json", false),
+            ("", false),
+        ] {
+            let kind = (header::CONTENT_TYPE, kind.parse().unwrap());
+            assert_eq!(is_form(&HeaderMap::from_iter([kind])), form);
+        }
+        assert!(!is_form(&HeaderMap::new()));
     }
 
     #[test]

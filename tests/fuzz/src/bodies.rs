@@ -100,6 +100,9 @@ pub fn query(bytes: &[u8]) {
             Some((page, limit))
         );
         assert!(paging(&format!("{query}&other=1")).is_err());
+        // The first of each counts.
+        let later = paging(&format!("page={page}&limit={limit}&{query}&page=7&limit=7"));
+        assert_eq!(later.ok(), Some((page, limit)));
     }
     let first = query_value(query, "user_code");
     let later = query_value(&format!("{query}&user_code=later"), "user_code");

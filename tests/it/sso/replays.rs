@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{EVE, minted, nonces};
 use crate::support::{
-    DedicatedRedis, Grant, Login, Stage, assertion, completes, enterprise, enterprise_stage,
-    with_enterprise,
+    DedicatedRedis, Grant, Login, SECRET_KEY, SHARED_KID, Stage, assertion, assertion_claims,
+    completes, enterprise, enterprise_stage, jws, unix_now, with_enterprise,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,6 +24,27 @@ async fn an_assertion_is_taken_once() {
     assert!(used[0].starts_with("sso_assertion_nonce:"));
     let ttl = stage.redis.ttl(&used[0]).await;
     assert!((590..=600).contains(&ttl), "{ttl}");
+}
+
+/// The contract has them hold for 300 s; one that holds for longer must not outlive its nonce.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nonce_of_an_assertion_that_holds_for_long_is_kept_as_long() {
+    let (stage, _service) = enterprise_stage(|gateway| gateway).await;
+    let login = Login::begin(&stage.gateway, "eve-laptop").await;
+    for (life, least, most) in [(750, 740, 750), (86_400, 890, 900)] {
+        let mut claims = assertion_claims(&login.user_code, EVE);
+        claims["exp"] = (unix_now() + life).into();
+        let before = nonces(&stage).await;
+
+        stage
+            .refuses(&completes(&jws(SHARED_KID, SECRET_KEY, &claims)), 302)
+            .await;
+
+        let mut used = nonces(&stage).await;
+        used.retain(|nonce| !before.contains(nonce));
+        let ttl = stage.redis.ttl(&used[0]).await;
+        assert!((least..=most).contains(&ttl), "{ttl}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
