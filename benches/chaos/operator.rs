@@ -131,6 +131,8 @@ impl Parts {
     fn gateway(&self) -> GatewayBuilder {
         let socket = self.dir.path().join("upgrade.sock");
         Gateway::builder()
+            // What it holds is weighed by pages, and of a huge one nobody can tell how much is held.
+            .env("MIMALLOC_ALLOW_THP", "0")
             .set("server.listen", &format!("[\"{}\"]", self.listen))
             .upstream(self.upstream)
             .postgres_addr(self.postgres, &self.database)
