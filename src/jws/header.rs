@@ -8,8 +8,8 @@ use super::Refused;
 /// A header that was presented, read before anything is verified. What it says is never followed,
 /// only compared.
 ///
-/// The library below reads it again, and takes more for a header than RFC 7515 does: an array, or
-/// an object for the algorithm's name.
+/// The library below reads it again, and takes more for a header than RFC 7515 does: an object for
+/// the algorithm's name.
 pub(super) struct PresentedHeader {
     /// The key's name, if it has one.
     pub(super) kid: Option<String>,
