@@ -20,8 +20,8 @@ const SAMPLE: Duration = Duration::from_secs(1);
 /// Samples between two restarts.
 const RESTART: usize = 15;
 
-/// Growth of the mean resident memory from the first quarter to the last that is allowed, in a run
-/// of minutes, where caches fill and the allocator keeps what it once had. An hour has seen 4 %.
+/// Growth of the mean resident memory from the first quarter of an hour's run to the last that is
+/// allowed: caches fill, and the allocator keeps what it once had. Less than 4 % has been seen.
 const MEMORY: f64 = 1.1;
 
 /// File descriptors that the last quarter may hold more than the first at most: a pool's worth.

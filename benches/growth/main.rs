@@ -154,10 +154,7 @@ impl<'b> Found<'b> {
     }
 
     fn note(&mut self, growth: Growth, recipe: Recipe<'b>) {
-        if self
-            .slowest
-            .is_none_or(|slowest| growth.largest > slowest.largest)
-        {
+        if self.is_slowest(growth) {
             self.slowest = Some(growth);
         }
         let worst = self.worst.as_ref().map(|(worst, _)| worst.power);
