@@ -2,7 +2,7 @@
 //!
 //! pingora mends what its parser refuses: whatever stands between the method and the last thing that
 //! looks like a version becomes the target, percent-encoded. Who reads the line by RFC 9112 section
-//! 3, in front of the gateway or behind it, sees another target in `/a HTTP/1.1 HTTP/1.1`, or no
+//! 3, in front of the gateway or behind it, sees another target in `/a HTTP/9.9 HTTP/1.1`, or no
 //! request at all.
 
 /// What has come of a request line.

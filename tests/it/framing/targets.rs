@@ -88,7 +88,7 @@ async fn a_literal_nul_or_control_is_refused() {
     refused(&["/x\0", "/openapi/v1/apps\0", "/x\x01", "/x\x7f", "/x\ty"]).await;
 }
 
-/// pingora would mend these (`design/engine.md` section 1.6), and what it makes of them is not what
+/// pingora would mend most of these (`design/engine.md` section 1.6), and what it makes of them is not what
 /// others read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_line_that_would_have_to_be_mended_is_refused() {
