@@ -18,7 +18,7 @@ use crate::{
 };
 
 mod history;
-mod host;
+pub(crate) mod host;
 mod page;
 mod status;
 mod texts;

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     console::Console,
     device::DeviceFlow,
-    http::{Rejection, Reply, cors::CorsPolicy, fetch_metadata},
+    http::{Rejection, Reply, cors::CorsPolicy, fetch_metadata, origin::Origin},
     mint::Mint,
     rate_limit::{Caller, Limit, NotAdmitted, RateLimiter, Standing, bearer::BearerLimiter},
     route::{Generation, LocalEndpoint},
@@ -59,7 +59,7 @@ pub struct Settings {
     tokens_enabled: bool,
     flow_enabled: bool,
     console_web_url: Option<String>,
-    console_origin: Option<String>,
+    console_origin: Option<Origin>,
     console_api_url: Option<String>,
     secure_cookies: bool,
     verification_uri_complete: bool,
@@ -91,10 +91,7 @@ impl Settings {
             console_web_url: base(&dify.console_web_url),
             console_api_url: base(&dify.console_api_url),
             secure_cookies,
-            console_origin: dify
-                .console_web_url
-                .as_ref()
-                .map(|url| url.origin().ascii_serialization()),
+            console_origin: dify.console_web_url.as_ref().and_then(Origin::of_url),
             verification_uri_complete: config.device_flow.verification_uri_complete,
             access_cookie,
             csrf_cookie,

@@ -2,6 +2,7 @@
 //! of `tests/fuzz` and the tests that replay what those have found. No part of the interface.
 
 pub use crate::{
+    admin::host::without_port,
     endpoints::{account::paging, device::query_value},
     gateway::{
         forward::drop_forged,

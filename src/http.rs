@@ -19,6 +19,7 @@ pub mod fetch_metadata;
 mod flow;
 pub mod headers;
 mod malformed;
+pub mod origin;
 mod reply;
 mod sso;
 

@@ -35,7 +35,7 @@ fn is_name_of_ours(host: &str, names: &[String]) -> bool {
 
 /// Takes the port off, and an IPv6 address out of its brackets; nothing is left of what has neither
 /// a port behind it nor an end.
-fn without_port(host: &str) -> &str {
+pub fn without_port(host: &str) -> &str {
     let (name, rest) = match host.strip_prefix('[').and_then(|it| it.split_once(']')) {
         Some((inside, _)) if inside.parse::<Ipv6Addr>().is_err() => return "",
         Some(parts) => parts,

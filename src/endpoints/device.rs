@@ -12,6 +12,7 @@ use crate::{
         FlowError, Malformed, Rejection, Reply,
         body::{Accepts, Fault, Members, NotText, is_form},
         cookies::cookie,
+        origin::Origin,
     },
     rate_limit::{Caller, Limit, Standing},
 };
@@ -184,16 +185,15 @@ impl Endpoints {
     /// A browser that says where a request comes from must name the console, or us. Whatever is
     /// there but cannot be read names a stranger.
     pub(super) fn check_origin(&self, request: &LocalRequest<'_>) -> Result<(), Rejection> {
-        let said = if request.headers.contains_key(header::ORIGIN) {
-            one(request, "origin")
+        let origin = if request.headers.contains_key(header::ORIGIN) {
+            one(request, "origin").and_then(Origin::parse)
         } else if request.headers.contains_key(header::REFERER) {
-            one(request, "referer")
+            one(request, "referer").and_then(Origin::of_page)
         } else {
             return Ok(());
         };
-        let origin = origin_of(said.unwrap_or_default()).ok_or(Rejection::Csrf)?;
-        let own = one(request, "host").map(|host| format!("{}://{host}", request.scheme));
-        let own = own.as_deref().and_then(origin_of);
+        let origin = origin.ok_or(Rejection::Csrf)?;
+        let own = one(request, "host").and_then(|host| Origin::of_host(request.scheme, host));
         if self.settings.console_origin.as_ref() == Some(&origin) || own.as_ref() == Some(&origin) {
             Ok(())
         } else {
@@ -248,12 +248,6 @@ fn not_decided(error: &NotDecided) -> Rejection {
         NotDecided::Policy => Rejection::Flow(FlowError::MintPolicyViolation),
         NotDecided::Unavailable(_) => Rejection::StoreUnavailable,
     }
-}
-
-/// Returns scheme, host and port of a URL, in the one spelling that browsers use.
-fn origin_of(url: &str) -> Option<String> {
-    let origin = url::Url::parse(url).ok()?.origin();
-    origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
 pub(super) fn status(word: &str) -> Reply {

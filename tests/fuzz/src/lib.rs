@@ -9,10 +9,12 @@ mod config;
 mod credentials;
 mod fields;
 mod head;
+mod origin;
 mod path;
 mod proxy;
 mod redis;
 mod signed;
+mod values;
 
 pub use self::{
     bodies::{form, json, query},
@@ -21,17 +23,19 @@ pub use self::{
     credentials::{authorization, codes},
     fields::{client_ip, cookies, headers},
     head::head,
+    origin::origin,
     path::{path, route},
     proxy::proxy_header,
     redis::{cache_entry, device_state, python_json},
     signed::{console, envelope},
+    values::values,
 };
 
 /// A target: its name, and what it does with its bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its folder in `seeds/` and of its file in `fuzz_targets/`.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 21] = [
     ("authorization", authorization),
     ("cache_entry", cache_entry),
     ("chunks", chunks),
@@ -46,11 +50,13 @@ pub const TARGETS: [Target; 19] = [
     ("head", head),
     ("headers", headers),
     ("json", json),
+    ("origin", origin),
     ("path", path),
     ("proxy_header", proxy_header),
     ("python_json", python_json),
     ("query", query),
     ("route", route),
+    ("values", values),
 ];
 
 /// Parts the first byte, which chooses among variants, from the input proper.
