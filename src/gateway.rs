@@ -40,13 +40,15 @@ mod http2;
 mod judge;
 mod local;
 mod respond;
+mod response;
 mod routing;
 mod server;
 mod streams;
 mod traced;
 mod upstream;
+mod websocket;
 
-use self::judge::Next;
+use self::{judge::Next, websocket::Handshake};
 
 pub use access::AccessLines;
 pub use ctx::{Ctx, RequestId, RequestIds};
@@ -189,7 +191,7 @@ impl ProxyHttp for SharedGateway {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let backend = ctx.backend.as_ref().ok_or_else(|| {
             Error::explain(
                 ErrorType::InternalError,
@@ -200,7 +202,11 @@ impl ProxyHttp for SharedGateway {
             trace.calls_upstream(&*self.clock);
         }
         // Upgrades belong to the pass rows; a bearer row speaks plain HTTP.
-        backend.peer(ctx.guarded)
+        ctx.handshake = Handshake::of(session.req_header()).filter(|_| !ctx.guarded);
+        backend.peer(upstream::Terms {
+            may_upgrade: ctx.handshake.is_some(),
+            is_second_try: ctx.tried_again,
+        })
     }
 
     async fn upstream_request_filter(
@@ -230,10 +236,13 @@ impl ProxyHttp for SharedGateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> Result<()> {
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            websocket::check(ctx.handshake.as_ref(), response)?;
             body::is_upgraded(session);
+        } else {
+            response::receive(response)?;
         }
         http1::settle(session, response)
     }
@@ -251,6 +260,28 @@ impl ProxyHttp for SharedGateway {
         if let Some(backend) = &ctx.backend {
             backend.suspect();
             error.set_retry(ctx.failed_connects < backend.addresses());
+        }
+        error
+    }
+
+    /// A connection that was kept may have been given up by the upstream just as the request was
+    /// sent. What may be said twice (RFC 9110 section 9.2.2) is said once more, on a connection of its
+    /// own; pingora would go on through all that it keeps.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Ctx,
+        was_kept: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("Peer: {peer}"));
+        let is_whole = !session.as_ref().retry_buffer_truncated();
+        if ctx.tried_again || !is_whole || !session.req_header().method.is_idempotent() {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(was_kept);
+            ctx.tried_again = error.retry();
         }
         error
     }

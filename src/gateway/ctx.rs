@@ -10,7 +10,7 @@ use std::{
 
 use prometheus::IntGauge;
 
-use super::{Backend, Traced, streams::Place};
+use super::{Backend, Traced, streams::Place, websocket::Handshake};
 use crate::{
     check::LiveEntry,
     clock::Monotonic,
@@ -139,6 +139,10 @@ pub struct Ctx {
     pub backend: Option<Arc<Backend>>,
     /// How many addresses of that upstream could not be connected to.
     pub failed_connects: usize,
+    /// What the client has opened, where that may become a WebSocket.
+    pub(super) handshake: Option<Handshake>,
+    /// Whether it goes to the upstream for the second time.
+    pub(super) tried_again: bool,
     /// How it ended, where that is known before its end.
     pub outcome: Option<Outcome>,
     /// The status that was sent; 0 for none.
@@ -166,6 +170,8 @@ impl Ctx {
             preflight: None,
             backend: None,
             failed_connects: 0,
+            handshake: None,
+            tried_again: false,
             outcome: None,
             status: 0,
             reason: None,

@@ -29,6 +29,16 @@ pub(super) fn check(session: &Session, max_header_bytes: usize) -> Result<(), Re
     if head.method == Method::CONNECT {
         return Err(Rejection::ConnectRefused);
     }
+    // Methods are told apart by case (RFC 9110 section 9.1), and a rule that names POST is about no
+    // `post`; whoever stands behind and folds them would run the one as the other.
+    if head
+        .method
+        .as_str()
+        .bytes()
+        .any(|it| it.is_ascii_lowercase())
+    {
+        return Err(Rejection::Malformed(Malformed::Method));
+    }
     if session.as_http1().is_some() {
         let raw = session.to_h1_raw();
         if raw.len() > max_header_bytes {

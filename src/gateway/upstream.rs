@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,15 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 /// How often that is done while the API is down or its name does not resolve.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What a request's connection is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Whether it may become a WebSocket.
+    pub(super) may_upgrade: bool,
+    /// Whether a kept connection has failed the request already.
+    pub(super) is_second_try: bool,
+}
+
 /// One upstream.
 #[derive(Debug)]
 pub struct Backend {
@@ -47,6 +56,7 @@ pub struct Backend {
     authorities: Option<Arc<CaType>>,
     peers: RwLock<Vec<HttpPeer>>,
     turn: AtomicUsize,
+    second_tries: AtomicU64,
     suspect: Arc<Notify>,
     /// Kept for the API alone: `/readyz` speaks of one upstream.
     health: Option<Arc<Dependency>>,
@@ -66,6 +76,7 @@ impl Backend {
             settings,
             peers: RwLock::default(),
             turn: AtomicUsize::new(0),
+            second_tries: AtomicU64::new(0),
             suspect: Arc::default(),
             health,
         };
@@ -85,7 +96,7 @@ impl Backend {
     /// # Errors
     ///
     /// While the name does not resolve.
-    pub(super) fn peer(&self, guarded: bool) -> pingora::Result<Box<HttpPeer>> {
+    pub(super) fn peer(&self, terms: Terms) -> pingora::Result<Box<HttpPeer>> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let turn = match peers.len() {
             0 => {
@@ -100,8 +111,13 @@ impl Backend {
             several => self.turn.fetch_add(1, Ordering::Relaxed) % several,
         };
         let mut peer = Box::new(peers[turn].clone());
-        if guarded {
+        if !terms.may_upgrade {
             peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        }
+        if terms.is_second_try {
+            // Under a key of its own none is kept, and none is kept afterwards.
+            peer.group_key = 1 + self.second_tries.fetch_add(1, Ordering::Relaxed);
+            peer.options.idle_timeout = Some(Duration::ZERO);
         }
         Ok(peer)
     }

@@ -5,6 +5,8 @@
 pub enum Malformed {
     /// A request line or header line that cannot be parsed (RFC 9112 sections 3 and 5).
     Head,
+    /// A method that is no word of capital letters, as all that are registered are.
+    Method,
     /// More than one `Authorization`.
     SeveralAuthorization,
     /// HTTP/1.1 without `Host` (RFC 9112 section 3.2).
@@ -30,6 +32,7 @@ impl Malformed {
     pub(super) const fn message(self) -> &'static str {
         match self {
             Self::Head => "the request line or a header line is malformed",
+            Self::Method => "the method must be written in capital letters",
             Self::SeveralAuthorization => "there must be one Authorization header at most",
             Self::NoHost => "a Host header is required",
             Self::Host => "the Host header must name one host",

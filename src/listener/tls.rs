@@ -1,8 +1,8 @@
 //! TLS on the public listeners: versions 1.2 and 1.3, rustls on ring.
 //!
 //! The certificate in force can be replaced while connections are served. A connection keeps the
-//! one that it began with; sessions of the former configuration cannot be resumed under the next,
-//! so that a client authority that was taken away admits nobody any more.
+//! one that it began with. Where clients show certificates, no session is resumed: an authority that
+//! was taken away, or a certificate that has ended, admits nobody any more.
 
 use std::sync::Arc;
 
@@ -13,7 +13,9 @@ use rustls::{
         CertificateDer, PrivateKeyDer,
         pem::{self, PemObject as _},
     },
-    server::{ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
@@ -79,6 +81,7 @@ fn server_config(files: &TlsConfig) -> Result<ServerConfig, Vec<Problem>> {
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| vec![files.cert.problem(&error.to_string(), "TLS 1.2 or 1.3")])?;
+    let asks_for_certificates = verifier.is_some();
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
@@ -86,6 +89,12 @@ fn server_config(files: &TlsConfig) -> Result<ServerConfig, Vec<Problem>> {
     let mut config =
         builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)));
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    if asks_for_certificates {
+        // A session that is resumed has its client's certificate of before, which nobody looks at
+        // again: it would outlive its own end.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(config)
 }
 

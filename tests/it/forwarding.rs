@@ -3,6 +3,7 @@
 
 mod identity;
 mod origin;
+mod response;
 
 use crate::support::{Behaviour, RecordedRequest, RequestBuilder, Stage, request};
 

@@ -243,3 +243,16 @@ async fn several_authorization_headers_are_refused_where_they_matter() {
         assert_nothing_went_through(&gateway, &upstream).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_in_small_letters_is_refused() {
+    let (gateway, upstream) = open().await;
+
+    for method in ["post", "Post", "get", "options", "connect", "delete"] {
+        let sent = format!("{method} /v1/info HTTP/1.1\r\nHost: gateway.test\r\n\r\n");
+        let (answer, _) = send(&gateway, &sent).await;
+        assert_eq!(answer.status, 400, "{method}: {answer:?}");
+        assert_eq!(answer.json()["code"], "bad_request", "{method}");
+    }
+    assert_nothing_went_through(&gateway, &upstream).await;
+}

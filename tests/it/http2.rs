@@ -206,3 +206,15 @@ async fn a_stream_under_way_ends_in_peace_after_sigterm() {
     let status = stage.gateway.wait_exit(Duration::from_secs(20)).await;
     assert!(status.success(), "{status:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_101_is_no_answer_here() {
+    let stage = stage(|gateway| gateway).await;
+    let switches = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+    let switches = Behaviour::Raw(switches.to_vec());
+    stage.upstream.on("/socket.io/", switches);
+
+    let printed = curl(&stage.gateway, "/socket.io/", &[]).await;
+
+    assert!(printed.out.starts_with("HTTP/2 502"), "{printed:?}");
+}

@@ -1,5 +1,7 @@
 //! Bodies go through as they come, both ways, and so does their end, whoever brings it about.
 
+mod again;
+mod agreement;
 mod behind;
 mod body;
 mod broken;

@@ -4,6 +4,7 @@
 mod environ;
 mod paths;
 mod targets;
+mod webhook;
 
 use crate::support::{Gateway, Wsgi};
 

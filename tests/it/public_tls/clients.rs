@@ -35,3 +35,37 @@ async fn a_certificate_of_the_authority_is_required() {
         }
     }
 }
+
+/// Whether a second connection resumes the session of a first one.
+async fn resumes(stage: &Stage, made: &Certificates, version: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let session = folder.path().join("session");
+    let paths = [session, made.cert("client"), made.key("client")];
+    let [session, cert, key] = paths.map(|path| path.to_str().unwrap().to_owned());
+    let client = [version, "-cert", &cert, "-key", &key];
+    let addr = stage.gateway.addr();
+
+    let first = [&client[..], &["-sess_out", &session]].concat();
+    let first = s_client(addr, &first, CLOSING).await;
+    assert!(first.out.contains("HTTP/1.1 200 "), "{first:?}");
+    if !Path::new(&session).exists() {
+        // Nothing was handed out that could be resumed.
+        return false;
+    }
+    let second = [&client[..], &["-sess_in", &session]].concat();
+    let second = s_client(addr, &second, CLOSING).await;
+    assert!(second.out.contains("HTTP/1.1 200 "), "{second:?}");
+    second.out.contains("Reused, ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_looked_at_whenever_somebody_connects() {
+    let made = Certificates::make();
+    let asking = gateway(&made).await;
+    let not_asking = Stage::with(|gateway| with_tls(gateway, &made, "server")).await;
+
+    for version in ["-tls1_2", "-tls1_3"] {
+        assert!(!resumes(&asking, &made, version).await, "{version}");
+        assert!(resumes(&not_asking, &made, version).await, "{version}");
+    }
+}

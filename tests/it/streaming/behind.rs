@@ -140,7 +140,7 @@ async fn a_tunnel_never_begins_in_the_middle() {
     let mut client = gateway.client().await;
     let handshake = "GET /socket.io/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
                      Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                     Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.send(handshake.as_bytes()).await;
     let mut upstream = Manual::accept(&listener).await;
     upstream.read_until(b"\r\n\r\n").await;
@@ -148,7 +148,8 @@ async fn a_tunnel_never_begins_in_the_middle() {
     client.send(b"too early").await;
     has_been_seen(&gateway).await;
     let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
-                   Upgrade: websocket\r\n\r\n";
+                   Upgrade: websocket\r\n\
+                   Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     upstream.stream.write_all(answer).await.unwrap();
 
     assert_eq!(client.read_response().await.status, 400);

@@ -17,7 +17,7 @@ async fn send(stage: &Stage, request: &RequestBuilder) -> (Response, RawClient) 
 }
 
 /// The request's bytes, in version 1.0.
-fn of_1_0(request: &RequestBuilder) -> Vec<u8> {
+pub(super) fn of_1_0(request: &RequestBuilder) -> Vec<u8> {
     let bytes = String::from_utf8(request.to_bytes()).unwrap();
     bytes.replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes()
 }

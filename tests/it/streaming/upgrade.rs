@@ -17,7 +17,7 @@ pub(super) fn handshake(path: &str) -> RequestBuilder {
 }
 
 /// The same by another method.
-fn handshake_by(method: &str, path: &str) -> RequestBuilder {
+pub(super) fn handshake_by(method: &str, path: &str) -> RequestBuilder {
     request(method, path)
         .header("Connection", "keep-alive, Upgrade")
         .header("Upgrade", "websocket")
@@ -101,7 +101,8 @@ async fn a_client_that_only_listens_to_its_websocket_may_do_so() {
     let mut upstream = Manual::accept(&listener).await;
     upstream.read_until(b"\r\n\r\n").await;
     let agreed = "HTTP/1.1 101 Switching Protocols\r\n\
-                  Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+                  Connection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     upstream.stream.write_all(agreed.as_bytes()).await.unwrap();
     assert_eq!(client.read_head().await.status, 101);
 

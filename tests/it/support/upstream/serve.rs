@@ -9,6 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Behaviour, Disconnect, RecordedRequest, Shared};
 use crate::support::wire::{Framing, Wire, framing, hex_digest, parse_head};
@@ -175,8 +176,12 @@ async fn respond(
             Ok(After::NextRequest)
         }
         Behaviour::WebSocketEcho => {
-            let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-                        Connection: Upgrade\r\n\r\n";
+            let key = request.header("sec-websocket-key").unwrap_or_default();
+            let head = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                 Connection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+                derive_accept_key(key.as_bytes())
+            );
             wire.stream.write_all(head.as_bytes()).await?;
             loop {
                 let bytes = wire.buffer.split();

@@ -1,0 +1,163 @@
+//! What of an upstream's response is between the gateway and it, and what contradicts itself.
+
+use http::{
+    StatusCode, Version,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use pingora::{Error, ErrorType, Result, http::ResponseHeader};
+
+/// Fields about one connection (RFC 9110 section 7.6.1), and about who answers for a proxy of the
+/// next hop's (section 11.7.1). `Connection` itself and `Transfer-Encoding` are written anew.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+];
+
+/// Fields that say where the body ends: `Connection` cannot take them away.
+const FRAMING: [HeaderName; 3] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+];
+
+/// Takes away what was meant for the gateway, before the client's side is written.
+///
+/// # Errors
+///
+/// When the upstream announces a body where there can be none (RFC 9112 section 6.3): whatever it
+/// sends behind the head would be taken for the next answer on its connection.
+pub(super) fn receive(response: &mut ResponseHeader) -> Result<()> {
+    if response.status == StatusCode::NO_CONTENT && announces_a_body(&response.headers) {
+        let why = "a 204 that announces a body";
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
+    for name in nominated(&response.headers) {
+        response.remove_header(&name);
+    }
+    for name in &HOP_BY_HOP {
+        response.remove_header(name);
+    }
+    if let Some(length) = the_one_length(&response.headers) {
+        response.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    if response.version == Version::HTTP_10 {
+        // How the upstream speaks is nothing to the client, whose framing is of 1.1.
+        response.set_version(Version::HTTP_11);
+    }
+    Ok(())
+}
+
+fn announces_a_body(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0")
+}
+
+/// The fields that `Connection` says are for the gateway alone.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .filter(|name| !FRAMING.contains(name))
+        .collect()
+}
+
+/// The length that is said more than once (RFC 9110 section 8.6), where that is so; those that
+/// differ pingora has refused.
+fn the_one_length(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next()?.as_bytes();
+    let repeated = lengths.next().is_some() || first.contains(&b',');
+    let length = first.split(|byte| *byte == b',').next()?.trim_ascii();
+    repeated
+        .then(|| HeaderValue::from_bytes(length).ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(status: u16, fields: &[(&'static str, &'static str)]) -> Result<Vec<String>> {
+        let mut response = ResponseHeader::build(status, None)?;
+        for (name, value) in fields {
+            response.append_header(*name, *value)?;
+        }
+        receive(&mut response)?;
+        let fields = response.headers.iter();
+        let mut fields: Vec<String> = fields
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()))
+            .collect();
+        fields.sort();
+        Ok(fields)
+    }
+
+    #[test]
+    fn what_is_about_the_upstreams_connection_stays_there() {
+        let fields = [
+            ("Connection", "keep-alive, X-Hop"),
+            ("Connection", "content-length, , \u{7f}"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "keep-alive"),
+            ("Proxy-Authenticate", "Basic"),
+            ("Upgrade", "h2c"),
+            ("TE", "trailers"),
+            ("Trailer", "X-Sum"),
+            ("X-Hop", "1"),
+            ("X-End", "2"),
+            ("Content-Length", "3"),
+        ];
+        let fields = fields
+            .into_iter()
+            .filter(|(_, it)| it.is_ascii() && !it.contains('\u{7f}'));
+        let left = received(200, &fields.collect::<Vec<_>>()).unwrap();
+        let expected = [
+            "connection: keep-alive, X-Hop",
+            "content-length: 3",
+            "x-end: 2",
+        ];
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn connection_takes_no_framing_away() {
+        let framed = [
+            ("Connection", "content-length, transfer-encoding"),
+            ("Content-Length", "3"),
+        ];
+        let left = received(200, &framed).unwrap();
+        assert!(left.contains(&"content-length: 3".to_owned()), "{left:?}");
+    }
+
+    #[test]
+    fn a_length_is_said_once() {
+        for lengths in [&["2", "2"][..], &["2, 2"], &["2,2", " 2 "]] {
+            let fields: Vec<_> = lengths.iter().map(|it| ("Content-Length", *it)).collect();
+            assert_eq!(received(200, &fields).unwrap(), ["content-length: 2"]);
+        }
+    }
+
+    #[test]
+    fn nothing_comes_behind_a_204() {
+        assert!(received(204, &[]).is_ok());
+        assert!(received(204, &[("Content-Length", "0")]).is_ok());
+        assert!(received(204, &[("Content-Length", "42")]).is_err());
+        assert!(received(204, &[("Content-Length", "0"), ("Content-Length", "42")]).is_err());
+        assert!(received(204, &[("Transfer-Encoding", "chunked")]).is_err());
+        // These may have the length of what they stand for (RFC 9110 section 8.6).
+        assert!(received(304, &[("Content-Length", "42")]).is_ok());
+    }
+
+    #[test]
+    fn an_answer_of_1_0_is_one_of_1_1() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.set_version(Version::HTTP_10);
+        receive(&mut response).unwrap();
+        assert_eq!(response.version, Version::HTTP_11);
+    }
+}
