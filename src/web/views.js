@@ -94,7 +94,8 @@ function showApprove(code, person, login, notice) {
       client: login.client_id,
       device: login.device_label,
       address: login.created_ip ?? say("approve.unknown"),
-      whose: login.created_ip ? say(login.same_address ? "approve.here" : "approve.elsewhere") : "",
+      // Only ever a warning. An address that is the same may be a proxy's, or one that was claimed.
+      whose: login.same_address === false ? say("approve.elsewhere") : "",
       ago: whenAsked(login, seen),
       code,
     });
