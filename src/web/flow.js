@@ -152,8 +152,8 @@ function start() {
   if (query.has("sso_error")) {
     return end(query.get("sso_error") === "email_belongs_to_dify_account" ? "belongs" : "sso");
   }
-  const typed = query.get("user_code") ?? "";
-  if (isComplete(typed)) kept.code = written(typed);
+  const code = linked(query.get("user_code") ?? "");
+  if (code) kept.code = code;
   return resume();
 }
 

@@ -119,3 +119,30 @@ async fn the_browsers_language_is_spoken_and_a_choice_is_remembered() {
     visit.sees("enter").await;
     assert_eq!(visit.browser.eval(language).await, "zh-Hans");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_has_a_code_and_nothing_else_or_none() {
+    let visit = Visit::begin().await;
+    let value = "return document.querySelector('#code').value";
+    for none in [
+        "ABCD-3456-EVIL",
+        "Z0O1-ABCD2IZ-3456",
+        "ABCD-3456.",
+        "ABCD-345",
+        // Capital letters are made of these, and of full-width ones by who types them.
+        "ABCD-345%C3%9F",
+        "%EF%BC%A1BCD-3456",
+    ] {
+        let address = format!("/device?user_code={none}");
+        visit.browser.goes_to(&address).await;
+        visit.sees("enter").await;
+        assert_eq!(visit.browser.eval(value).await, "", "{none}");
+    }
+
+    let login = visit.login().await;
+    let spaced = login.user_code.to_lowercase().replace('-', "%20-+");
+    let address = format!("/device?user_code=+{spaced}");
+    visit.browser.goes_to(&address).await;
+    visit.sees("choose").await;
+    assert_eq!(visit.browser.text(".chosen code").await, login.user_code);
+}

@@ -317,7 +317,12 @@ async fn a_code_can_be_pasted_and_corrected_in_the_middle() {
     for (pasted, code) in [
         ("abcd-3456", "ABCD-3456"),
         (" a b c d 3 4 5 6 ", "ABCD-3456"),
-        ("code: 3456abcd", "CDE3-456A"),
+        ("code: 3456abcd", "3456-ABCD"),
+        ("Your code: ABCD-3456", "ABCD-3456"),
+        ("Please enter ABCD\u{2011}3456.", "ABCD-3456"),
+        ("Your code is abcd 3456", "ABCD-3456"),
+        // The hyphen tells a code from any other word.
+        ("PASSKEYS ABCD-3456", "ABCD-3456"),
         ("ＡＢＣＤ３４５６", "ABCD-3456"),
         ("ABCD", "ABCD"),
         ("12", ""),
