@@ -139,7 +139,7 @@ const language = {
   get chosen() {
     const stored = storage(() => localStorage.getItem(LANGUAGE_KEY));
     const wanted = [stored, ...navigator.languages].filter(Boolean);
-    const known = wanted.find((tag) => tag in TEXTS || /^(en|zh)\b/i.test(tag)) ?? "en";
+    const known = wanted.find((tag) => Object.hasOwn(TEXTS, tag) || /^(en|zh)\b/i.test(tag)) ?? "en";
     return known.startsWith("zh") ? "zh-Hans" : "en";
   },
   set chosen(tag) {

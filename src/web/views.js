@@ -161,6 +161,7 @@ async function during(button, message, action) {
   } finally {
     working = false;
     setBusy(button, false);
+    announce("");
   }
 }
 

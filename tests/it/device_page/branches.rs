@@ -1,6 +1,7 @@
 //! Who is not signed in yet: to Dify's sign-in page or to SSO, and back.
 
 use super::visit::Visit;
+use crate::support::Behaviour;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_code_is_kept_for_this_tab_while_its_person_signs_in() {
@@ -145,4 +146,33 @@ async fn a_link_has_a_code_and_nothing_else_or_none() {
     visit.browser.goes_to(&address).await;
     visit.sees("choose").await;
     assert_eq!(visit.browser.text(".chosen code").await, login.user_code);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_to_the_sign_in_page_that_leads_nowhere_leaves_a_page_that_works() {
+    let visit = Visit::begin().await;
+    let nowhere = Behaviour::Answer(204, Vec::new(), Vec::new());
+    visit.stage.upstream.on("/signin", nowhere);
+    // The page's patience, in a hand of ours.
+    let hold = "const set = setTimeout; window.setTimeout = (done, delay) => \
+        delay === 8_000 ? void (window.itStays = done) : set(done, delay);";
+    visit.browser.runs_first(hold).await;
+    let login = visit.login().await;
+    visit.enters(&login.user_code).await;
+    visit.sees("choose").await;
+
+    visit.browser.clicks("#to-account").await;
+    visit.browser.waits_until("window.itStays").await;
+    let busy = "return document.querySelector('main').ariaBusy";
+    assert_eq!(visit.browser.eval(busy).await, "true");
+    visit.browser.eval("itStays()").await;
+
+    visit.sees("choose").await;
+    let status = "return document.querySelector('#status').textContent";
+    assert_eq!(visit.browser.eval(status).await, "");
+    visit
+        .browser
+        .clicks("[data-view=choose] [data-go=enter]")
+        .await;
+    visit.sees("enter").await;
 }

@@ -226,14 +226,17 @@ async fn without_a_connection_nothing_is_lost() {
 async fn what_goes_wrong_elsewhere_is_a_view_with_a_way_on() {
     let visit = Visit::begin().await;
     let login = visit.is_asked().await;
-    let broken = Behaviour::Json(500, json!({"code": "unknown"}));
-    visit
-        .stage
-        .upstream
-        .on("/console/api/account/profile", broken);
+    // One is a word that every object of JavaScript has.
+    for code in ["unknown", "constructor"] {
+        let broken = Behaviour::Json(500, json!({"code": code}));
+        visit
+            .stage
+            .upstream
+            .on("/console/api/account/profile", broken);
 
-    visit.enters(&login.user_code).await;
-    visit.sees_outcome("problem").await;
+        visit.enters(&login.user_code).await;
+        visit.sees_outcome("problem").await;
+    }
     visit.signs_in().await;
     visit.browser.clicks("[data-go=again]").await;
     visit.sees("approve").await;
