@@ -11,6 +11,7 @@ use std::{
 use crate::{
     clock::{Clock, Timestamp},
     metrics::LogMetrics,
+    telemetry::Visible,
 };
 
 mod faults;
@@ -250,26 +251,50 @@ impl Health {
     }
 }
 
-/// Displays an error with its causes, outermost first.
+/// Displays an error with its causes, outermost first, in one line.
+///
+/// Of each the first line is shown, without what a terminal obeys. Postgres quotes whole rows in the
+/// lines behind it (`DETAIL: Failing row contains …`), with hashes and e-mails in them.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        write_first_line(f, self.0)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            f.write_str(": ")?;
+            write_first_line(f, error)?;
             cause = error.source();
         }
         Ok(())
     }
 }
 
+fn write_first_line(f: &mut fmt::Formatter<'_>, error: &dyn std::error::Error) -> fmt::Result {
+    let said = error.to_string();
+    write!(f, "{}", Visible(said.lines().next().unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("postgres refused the request")]
+    struct Refused(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_is_one_line_without_rows_and_without_what_a_terminal_obeys() {
+        let said =
+            "ERROR: a \u{9b}2Jvalue\r\nDETAIL: Failing row contains (ada@example.com).\nHINT: no";
+        let error = Refused(std::io::Error::other(said));
+        assert_eq!(
+            Chain(&error).to_string(),
+            r"postgres refused the request: ERROR: a \u{9b}2Jvalue"
+        );
+    }
 
     fn health() -> Arc<Health> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(0)));

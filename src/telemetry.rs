@@ -36,6 +36,7 @@ mod queue;
 mod rate;
 mod remember;
 mod shortened;
+mod visible;
 mod writer;
 
 use libraries::{CHATTER, Gate, Lines};
@@ -43,6 +44,7 @@ use queue::{Entrance, Queue};
 pub use rate::{Asked, LineRate};
 use remember::Remember;
 pub use shortened::shortened;
+pub use visible::Visible;
 use writer::Writer;
 
 /// Our own targets: the crate, its audit trail and its access log.
@@ -157,7 +159,10 @@ pub fn init(config: &LogConfig, health: &Health) -> Result<Logging, TelemetryErr
     let lines: Boxed = match config.format {
         LogFormat::Json => json_lines(&log),
         LogFormat::Text => fmt::layer()
-            .with_writer(Entrance(Arc::clone(&log)))
+            .with_writer(Entrance {
+                queue: Arc::clone(&log),
+                json: false,
+            })
             .with_ansi(false)
             .map_event_format(|own| Lines { own, json: false })
             .boxed(),
@@ -244,7 +249,10 @@ type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
 fn json_lines(queue: &Arc<Queue>) -> Boxed {
     fmt::layer()
-        .with_writer(Entrance(Arc::clone(queue)))
+        .with_writer(Entrance {
+            queue: Arc::clone(queue),
+            json: true,
+        })
         .json()
         .flatten_event(true)
         .map_event_format(|own| Lines { own, json: true })

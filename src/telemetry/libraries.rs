@@ -28,7 +28,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{OWN_TARGETS, queue::Queue, rate::LineRate, shortened::LONGEST};
+use super::{OWN_TARGETS, queue::Queue, rate::LineRate, shortened::LONGEST, visible::Visible};
 use crate::clock::Clock;
 
 /// Most lines of all libraries in a second: enough to see what is the matter, and 30 KiB.
@@ -209,22 +209,6 @@ impl fmt::Write for Beginning {
     }
 }
 
-/// Text in one line, without what a terminal would obey.
-struct Visible<'a>(&'a str);
-
-impl fmt::Display for Visible<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                f.write_char(character)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{io, sync::mpsc};
@@ -302,10 +286,5 @@ mod tests {
         let mut short = Beginning::default();
         assert!(write!(short, "{}€", 1).is_ok());
         assert_eq!(short.0, "1€");
-    }
-
-    #[test]
-    fn a_line_is_one_line_whatever_is_in_it() {
-        assert_eq!(Visible("a\n\u{1b}[31mb€").to_string(), r"a\n\u{1b}[31mb€");
     }
 }

@@ -12,13 +12,13 @@ use tokio::{sync::Semaphore, time::timeout};
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::AUDIT;
+use super::{AUDIT, visible::visible_line};
 use crate::metrics::{Line, LineDrop, LogMetrics};
 
 /// Most bytes of the log that wait: some 3,000 access lines, three seconds of a flood's.
 const MOST_LOG_BYTES: usize = 1024 * 1024;
 
-/// Most audit events that wait, beside the log's lines: 4 KiB each at the very most. They have places
+/// Most audit events that wait, beside the log's lines: 5 KiB each at the very most. They have places
 /// of their own, so that no flood of access lines takes them.
 const MOST_AUDIT_EVENTS: usize = 1_024;
 
@@ -178,11 +178,16 @@ impl fmt::Debug for Queue {
 
 /// A queue as `tracing` writes to it.
 #[derive(Debug)]
-pub(super) struct Entrance(pub(super) std::sync::Arc<Queue>);
+pub(super) struct Entrance {
+    pub(super) queue: std::sync::Arc<Queue>,
+    /// Whether lines are JSON.
+    pub(super) json: bool,
+}
 
 /// Where one event goes.
 pub(super) struct Entry<'q> {
     queue: &'q Queue,
+    json: bool,
     kind: Line,
 }
 
@@ -191,7 +196,8 @@ impl<'q> MakeWriter<'q> for Entrance {
 
     fn make_writer(&'q self) -> Entry<'q> {
         Entry {
-            queue: &self.0,
+            queue: &self.queue,
+            json: self.json,
             kind: Line::Log,
         }
     }
@@ -202,16 +208,17 @@ impl<'q> MakeWriter<'q> for Entrance {
             _ => Line::Log,
         };
         Entry {
-            queue: &self.0,
+            queue: &self.queue,
+            json: self.json,
             kind,
         }
     }
 }
 
 impl io::Write for Entry<'_> {
-    /// An event comes in one piece, which is its line.
+    /// An event comes in one piece, which is its line: whoever's text is in it, it is finished here.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.queue.put(self.kind, line);
+        self.queue.put(self.kind, &visible_line(line, self.json));
         Ok(line.len())
     }
 
@@ -282,5 +289,19 @@ mod tests {
             queue.done(kind, written).map(|lost| lost.lines)
         });
         assert_eq!(said, [None, None, Some(2), None]);
+    }
+
+    #[test]
+    fn a_line_has_nothing_that_a_terminal_obeys_when_it_is_in_the_queue() {
+        for (json, written) in [(true, r#""a\u009bb""#), (false, r#""a\u{9b}b""#)] {
+            let queue = std::sync::Arc::new(Queue::new(LogMetrics::new()));
+            let entrance = Entrance { queue, json };
+            let line = "\"a\u{9b}b\"\n".as_bytes();
+
+            io::Write::write_all(&mut entrance.make_writer(), line).unwrap();
+
+            let (_, waiting) = entrance.queue.next();
+            assert_eq!(&*waiting, format!("{written}\n").as_bytes());
+        }
     }
 }

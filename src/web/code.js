@@ -9,9 +9,23 @@ const LENGTH = 8;
 const CODE_KEY = "difygate.user_code";
 const CODE_LIFE = 900_000;
 
+// A code that stands in a sentence: a word of its own, with its hyphen, or else without, or in two.
+const WORDS = ["\\p{Pd}", "", "\\s"].map(
+  (gap) => new RegExp(`(?:^|[^\\p{L}\\p{N}\\p{Pd}])([${ALPHABET}]{4}${gap}[${ALPHABET}]{4})(?![\\p{L}\\p{N}\\p{Pd}])`, "u"),
+);
+
 // What a person has typed or pasted, without what no code has. Full-width letters are letters.
 function significant(text) {
-  return [...text.normalize("NFKC").toUpperCase()].filter((c) => ALPHABET.includes(c)).join("");
+  const upper = text.normalize("NFKC").toUpperCase();
+  const word = WORDS.map((form) => form.exec(upper)?.[1]).find(Boolean);
+  return [...(word ?? upper)].filter((c) => ALPHABET.includes(c)).join("");
+}
+
+// The code in a link, read as the gateway reads one: nobody has looked at it, so that nothing is made up
+// for. `""` for what is none.
+function linked(text) {
+  const bare = text.replace(/[\s-]/g, "");
+  return new RegExp(`^[${ALPHABET}]{${LENGTH}}$`, "i").test(bare) ? written(bare) : "";
 }
 
 // XXXX-XXXX, as far as it goes.

@@ -11,6 +11,9 @@ let deadline;
 const SETTLING = 700;
 let settling;
 
+// How long it may take to leave, in milliseconds, before the page can be used again.
+const LEAVING = 8_000;
+
 // Counts journeys: what an earlier one still finds out no longer matters.
 let journey = 0;
 
@@ -116,7 +119,7 @@ function fail(error, branch) {
   };
   if (error.status === 0) end("offline");
   else if (error.status === 429) end("limited", { wait: error.retryAfter || 60 });
-  else if (error.code in byCode) end(byCode[error.code]);
+  else if (Object.hasOwn(byCode, error.code)) end(byCode[error.code]);
   else if (branch === "sso" && error.status === 401) end("ended");
   else end("problem");
 }
@@ -152,8 +155,8 @@ function start() {
   if (query.has("sso_error")) {
     return end(query.get("sso_error") === "email_belongs_to_dify_account" ? "belongs" : "sso");
   }
-  const typed = query.get("user_code") ?? "";
-  if (isComplete(typed)) kept.code = written(typed);
+  const code = linked(query.get("user_code") ?? "");
+  if (code) kept.code = code;
   return resume();
 }
 
@@ -188,10 +191,15 @@ press("#to-sso", "choose.busy", async () => {
   }
 });
 
-// Stays busy: the page is about to go away. Should it be shown again, `pageshow` takes over.
+// Stays busy: the page is about to go away. Should it be shown again, `pageshow` takes over. Should it
+// stay, since somebody has stopped the browser or the answer was no page, nothing says so: then it can be
+// used again after a while.
 function leaveFor(address) {
   location.assign(address);
-  return new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
+  return new Promise((resolve) => {
+    addEventListener("pageshow", resolve, { once: true });
+    setTimeout(resolve, LEAVING);
+  });
 }
 
 for (const button of all("[data-go=again]")) {

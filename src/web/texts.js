@@ -28,7 +28,6 @@ const TEXTS = {
     "approve.client": "Application",
     "approve.device": "Calls itself",
     "approve.from": "Asked from",
-    "approve.here": "The same address as yours",
     "approve.elsewhere": "Not the address that you are at",
     "approve.when": "Asked",
     "approve.match": "Must be the code that your device shows",
@@ -94,7 +93,6 @@ const TEXTS = {
     "approve.client": "应用",
     "approve.device": "设备自称",
     "approve.from": "请求来源",
-    "approve.here": "与您的地址相同",
     "approve.elsewhere": "与您当前的地址不同",
     "approve.when": "请求时间",
     "approve.match": "须与设备上显示的一致",
@@ -141,7 +139,7 @@ const language = {
   get chosen() {
     const stored = storage(() => localStorage.getItem(LANGUAGE_KEY));
     const wanted = [stored, ...navigator.languages].filter(Boolean);
-    const known = wanted.find((tag) => tag in TEXTS || /^(en|zh)\b/i.test(tag)) ?? "en";
+    const known = wanted.find((tag) => Object.hasOwn(TEXTS, tag) || /^(en|zh)\b/i.test(tag)) ?? "en";
     return known.startsWith("zh") ? "zh-Hans" : "en";
   },
   set chosen(tag) {

@@ -55,7 +55,26 @@ function show(name, writeView = () => {}, focus = "h1") {
 }
 
 function fill(view, values) {
-  for (const [name, text] of Object.entries(values)) find(`[data-fill="${name}"]`, view).textContent = text;
+  for (const [name, text] of Object.entries(values)) {
+    find(`[data-fill="${name}"]`, view).textContent = shown(text ?? "");
+  }
+}
+
+// What belongs to a character and is not seen: joiners between letters, as many scripts and emoji have
+// them, and the two selectors of how an emoji looks.
+const JOINED = /(?!\p{DI})[\p{L}\p{M}\p{Emoji}]\ufe0f?[\u200c\u200d](?=[\p{L}\p{ExtPict}])|\p{Emoji}[\ufe0e\ufe0f]/u;
+
+// All else that is not seen, or turns the direction of writing.
+const UNSEEN = new RegExp(String.raw`(${JOINED.source})|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{DI}\u2800]`, "gu");
+
+// Somebody else's text so that there is no more and no less to it than one sees: no long spaces, no mark
+// without a letter, and no more on one than any script has.
+function shown(text) {
+  return text
+    .replace(/\p{Zs}+/gu, " ")
+    .replace(UNSEEN, (_, joined) => joined ?? "\ufffd")
+    .replace(/(^|\s)(?=\p{M})/gu, "$1\u25cc")
+    .replace(/(\p{M}{4})\p{M}+/gu, "$1");
 }
 
 function announce(text) {
@@ -94,7 +113,8 @@ function showApprove(code, person, login, notice) {
       client: login.client_id,
       device: login.device_label,
       address: login.created_ip ?? say("approve.unknown"),
-      whose: login.created_ip ? say(login.same_address ? "approve.here" : "approve.elsewhere") : "",
+      // Only ever a warning. An address that is the same may be a proxy's, or one that was claimed.
+      whose: login.same_address === false ? say("approve.elsewhere") : "",
       ago: whenAsked(login, seen),
       code,
     });
@@ -141,6 +161,7 @@ async function during(button, message, action) {
   } finally {
     working = false;
     setBusy(button, false);
+    announce("");
   }
 }
 

@@ -5,6 +5,7 @@ mod decisions;
 mod demo;
 mod request;
 mod served;
+mod shown;
 mod sso;
 mod views;
 mod visit;

@@ -307,3 +307,31 @@ async fn nobody_chooses_how_long_a_line_is() {
     let denied = stage.gateway.audit_events("openapi.wrong_surface_denied");
     assert_eq!(denied.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_line_has_what_a_terminal_obeys() {
+    let mut stage = Stage::set().await;
+    // Two of the controls, two ends of lines and three turns of direction.
+    let obeyed = ['\u{85}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{202e}'];
+    let obeyed = [&obeyed[..], &['\u{2066}', '\u{200f}']].concat();
+    let name: String = obeyed.iter().collect();
+    let raw = format!("/openapi/v1/oauth/device/assets/{name}2J-zoë");
+    let decoded = format!("{APPS}/{name}2J-zoë");
+    let encoded = name.bytes().map(|byte| format!("%{byte:02X}"));
+    let encoded = format!("{APPS}/{}2J-zo%C3%AB", encoded.collect::<String>());
+
+    stage.refuses(&request("GET", &raw), 404).await;
+    let wrong = request("GET", &encoded).bearer(&stage.external.token);
+    stage.refuses(&wrong, 403).await;
+    stage.gateway.terminate();
+    stage.gateway.wait_exit(patience(30.0)).await;
+
+    let text = stage.gateway.log_text();
+    assert!(!text.contains(&obeyed[..]), "{text:?}");
+    // Whoever parses a line reads what it was about all the same.
+    let lines = stage.gateway.log_lines();
+    for (target, path) in [("access", raw), ("audit", decoded)] {
+        let told = |line: &Value| line["target"] == target && line["path"] == path.as_str();
+        assert!(lines.iter().any(told), "{target}: {text:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Who is not signed in yet: to Dify's sign-in page or to SSO, and back.
 
 use super::visit::Visit;
+use crate::support::Behaviour;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_code_is_kept_for_this_tab_while_its_person_signs_in() {
@@ -118,4 +119,60 @@ async fn the_browsers_language_is_spoken_and_a_choice_is_remembered() {
     visit.browser.goes_to("/device").await;
     visit.sees("enter").await;
     assert_eq!(visit.browser.eval(language).await, "zh-Hans");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_has_a_code_and_nothing_else_or_none() {
+    let visit = Visit::begin().await;
+    let value = "return document.querySelector('#code').value";
+    for none in [
+        "ABCD-3456-EVIL",
+        "Z0O1-ABCD2IZ-3456",
+        "ABCD-3456.",
+        "ABCD-345",
+        // Capital letters are made of these, and of full-width ones by who types them.
+        "ABCD-345%C3%9F",
+        "%EF%BC%A1BCD-3456",
+    ] {
+        let address = format!("/device?user_code={none}");
+        visit.browser.goes_to(&address).await;
+        visit.sees("enter").await;
+        assert_eq!(visit.browser.eval(value).await, "", "{none}");
+    }
+
+    let login = visit.login().await;
+    let spaced = login.user_code.to_lowercase().replace('-', "%20-+");
+    let address = format!("/device?user_code=+{spaced}");
+    visit.browser.goes_to(&address).await;
+    visit.sees("choose").await;
+    assert_eq!(visit.browser.text(".chosen code").await, login.user_code);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_to_the_sign_in_page_that_leads_nowhere_leaves_a_page_that_works() {
+    let visit = Visit::begin().await;
+    let nowhere = Behaviour::Answer(204, Vec::new(), Vec::new());
+    visit.stage.upstream.on("/signin", nowhere);
+    // The page's patience, in a hand of ours.
+    let hold = "const set = setTimeout; window.setTimeout = (done, delay) => \
+        delay === 8_000 ? void (window.itStays = done) : set(done, delay);";
+    visit.browser.runs_first(hold).await;
+    let login = visit.login().await;
+    visit.enters(&login.user_code).await;
+    visit.sees("choose").await;
+
+    visit.browser.clicks("#to-account").await;
+    visit.browser.waits_until("window.itStays").await;
+    let busy = "return document.querySelector('main').ariaBusy";
+    assert_eq!(visit.browser.eval(busy).await, "true");
+    visit.browser.eval("itStays()").await;
+
+    visit.sees("choose").await;
+    let status = "return document.querySelector('#status').textContent";
+    assert_eq!(visit.browser.eval(status).await, "");
+    visit
+        .browser
+        .clicks("[data-view=choose] [data-go=enter]")
+        .await;
+    visit.sees("enter").await;
 }

@@ -44,7 +44,7 @@ async fn the_person_is_told_who_asks_from_where_and_since_when() {
             "created_ip": "127.0.0.1",
             "created_at": null,
             "created_seconds_ago": null,
-            "same_address": true,
+            "same_address": null,
             "scopes": ["full"],
             "token_expires_in": 14 * 86_400,
         })
