@@ -82,6 +82,23 @@ pub(crate) fn get<'a>(path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<u8> {
     block(&fields)
 }
 
+/// Connects and agrees on a protocol.
+pub(crate) async fn handshake(gateway: SocketAddr, protocol: &[u8]) -> TlsStream<TcpStream> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let socket = TcpStream::connect(gateway).await.unwrap();
+    let name = ServerName::try_from("gateway.test").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket);
+    let stream = within(10.0, "a handshake", stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+    stream
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Http2 {
@@ -91,18 +108,7 @@ pub(crate) struct Http2 {
 impl Http2 {
     /// Agrees on HTTP/2 and says nothing yet.
     pub(crate) async fn connect(gateway: SocketAddr) -> Self {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let socket = TcpStream::connect(gateway).await.unwrap();
-        let name = ServerName::try_from("gateway.test").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, socket);
-        let stream = within(10.0, "a handshake", stream).await.unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let stream = handshake(gateway, b"h2").await;
         Self { stream }
     }
 
