@@ -36,6 +36,7 @@ const NO_THREADS: &str = "the threads of server.threads could not be started";
 const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
+    telemetry::print_panics();
     leave_no_core();
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = writeln!(io::stderr(), "difygate: {error:#}");
             let invalid = error.is::<Invalid>()
+                || error.is::<NotText>()
                 || matches!(error.downcast_ref(), Some(StartError::Invalid(_)));
             if invalid {
                 ExitCode::from(INVALID)
@@ -268,11 +270,33 @@ fn load(file: &ConfigFile) -> anyhow::Result<Loaded> {
                 .map(|text| (path.display().to_string(), text))
         })
         .transpose()?;
-    let environment = Environment::from_pairs(std::env::vars());
+    let environment = environment()?;
     let file = text
         .as_ref()
         .map(|(name, text)| (name.as_str(), text.as_str()));
     Ok(config::load(file, &environment)?)
+}
+
+/// Variables of the environment that cannot be taken: their names, as their values may be secrets.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment has values that are no UTF-8 text; unset them or put them right: {0}")]
+struct NotText(String);
+
+/// Reads the environment. `{ env = "…" }` may name any variable, so that none can be left out.
+fn environment() -> Result<Environment, NotText> {
+    let (mut pairs, mut wrong) = (Vec::new(), Vec::new());
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => pairs.push((name, value)),
+            (Ok(name), Err(_)) => wrong.push(name),
+            (Err(name), _) => wrong.push(name.to_string_lossy().into_owned()),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(Environment::from_pairs(pairs));
+    }
+    wrong.sort();
+    Err(NotText(wrong.join(", ")))
 }
 
 /// Runs `work` to its end, and nothing beyond it: a name that is being resolved in a thread of its own

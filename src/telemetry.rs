@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod libraries;
+mod panics;
 mod queue;
 mod rate;
 mod remember;
@@ -40,6 +41,8 @@ mod visible;
 mod writer;
 
 use libraries::{CHATTER, Gate, Lines};
+use panics::log_panics;
+pub use panics::print_panics;
 use queue::{Entrance, Queue};
 pub use rate::{Asked, LineRate};
 use remember::Remember;
@@ -282,12 +285,4 @@ const fn level(level: LogLevel) -> LevelFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     }
-}
-
-/// Logs where a panic happened, and not what it said: the message may quote a request.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(tracing::field::display);
-        tracing::error!(location, "a task panicked; its request was given up");
-    }));
 }

@@ -82,6 +82,8 @@ impl World {
                 self.record.count("approvals");
             }
             status if known.contains(&(status, &*error)) => {}
+            // Nothing has been done then: the browser may send it once more.
+            404 if attempt.by_sso && self.is_unlicensed(&reply) => {}
             404 if self.is_lost(attempt) => {
                 self.record.count("logins lost with Redis, and said so")
             }

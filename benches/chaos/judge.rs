@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Misplaced,
     /// A step of a login.
     Flow,
+    /// The first step of one by SSO, behind which the enterprise service is asked.
+    SignIn,
 }
 
 /// A request, as things were when it was sent.
@@ -153,7 +155,10 @@ impl Record {
 
     fn status(&self, shot: &Shot, status: u16, upstream: bool) {
         let Surroundings {
-            redis, postgres, ..
+            redis,
+            postgres,
+            enterprise,
+            ..
         } = self.weather.around(shot.gateway);
         match (shot.kind, shot.state, status) {
             (Kind::Checked | Kind::Stream | Kind::Unchecked, _, 502 | 504) if upstream => {
@@ -164,7 +169,13 @@ impl Record {
             {
                 self.count("503 to a check after Postgres was struck");
             }
-            (Kind::Account | Kind::Flow, _, 503) if redis.is_recent() || postgres.is_recent() => {
+            (Kind::SignIn, _, 502) if enterprise.touches(shot.moment[4]) => {
+                self.count("502 to a sign-in while the enterprise service was struck");
+            }
+            (Kind::SignIn, _, 404) if enterprise.is_recent() => {
+                self.count("404 to a sign-in at a gateway that has not heard of a licence");
+            }
+            (Kind::Account | Kind::Flow | Kind::SignIn, _, 503) if redis.is_recent() || postgres.is_recent() => {
                 self.count("503 of a local endpoint after a store was struck");
             }
             (Kind::Unchecked, ..) if status == 503 => self.violation(shot, "status 503"),
@@ -187,7 +198,8 @@ impl Record {
             | (_, Some(State::Uncertain), 200 | 401)
             | (_, Some(State::Unknown | State::Revoked { .. }), 401)
             // Whoever sent it looks at what it says.
-            | (Kind::Flow, None, 200 | 302 | 400 | 401 | 404 | 409) => {}
+            | (Kind::Flow, None, 200 | 302 | 400 | 401 | 404 | 409)
+            | (Kind::SignIn, None, 302 | 400) => {}
             (_, Some(State::Unknown), 200) => {
                 self.violation(shot, "a token that nobody has issued was accepted");
             }
@@ -210,7 +222,7 @@ impl Record {
             .token
             .as_ref()
             .map_or("none", |token| &token.hash[..12]);
-        let names = ["clients", "upstream", "redis", "postgres"];
+        let names = ["clients", "upstream", "redis", "postgres", "enterprise"];
         let recent = |gateway| {
             let all = self.weather.around(gateway).all();
             let all = names.iter().zip(all);

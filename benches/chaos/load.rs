@@ -169,6 +169,17 @@ impl World {
     }
 
     async fn is_well(&self, connection: &mut Connection) -> Result<(), String> {
+        // A code that nobody has: who has heard of a licence says so, and who has not has no SSO.
+        let nobodys = crate::support::request(
+            "GET",
+            "/openapi/v1/oauth/device/sso-initiate?user_code=BCDF-2345",
+        );
+        let reply = self
+            .shoot(connection, Kind::SignIn, "probe", None, &nobodys.to_bytes())
+            .await;
+        if reply.as_ref().is_none_or(|reply| reply.status != 400) {
+            return Err(format!("SSO at gateway {}: {reply:?}", connection.gateway));
+        }
         for token in self.tokens.sample() {
             for (kind, request) in [
                 (Kind::Checked, &token.apps),

@@ -38,7 +38,6 @@ pub(crate) enum Way {
 impl World {
     /// Logs in on a host, over both gateways or over this one only.
     pub(crate) async fn logs_in(&self, way: Way, only: Option<usize>) {
-        let calm = self.calm(only);
         let known = (way == Way::Again)
             .then(|| self.logins.hosts.borrow_mut().pop())
             .flatten();
@@ -48,6 +47,7 @@ impl World {
             Some(host) => (host.name, host.by_sso, Some(host.token)),
             None => (format!("host-{number}"), way == Way::Sso, None),
         };
+        let calm = self.calm(only, by_sso);
         let losses = self.record.weather.losses.get();
         let body = json!({"client_id": "difyctl", "device_label": format!("difyctl on {host}")});
         let code = request("POST", &format!("{DEVICE}/code")).json(&body);
@@ -61,7 +61,7 @@ impl World {
                     token,
                 });
             }
-            self.is_no_wonder(calm, only, &"no code");
+            self.is_no_wonder(calm, only, by_sso, &"no code");
             return;
         };
         let mut attempt = Attempt {
@@ -107,8 +107,8 @@ impl World {
             self.is_polled(&mut attempt, answer.as_ref());
         }
         if (attempt.won, attempt.grants) != (1, 1) {
-            self.is_no_wonder(calm, only, &attempt);
-        } else if calm.is_some() && calm == self.calm(only) {
+            self.is_no_wonder(calm, only, by_sso, &attempt);
+        } else if calm.is_some() && calm == self.calm(only, by_sso) {
             self.record.count("logins that nothing was in the way of");
         }
         self.logins.open.borrow_mut().push(attempt);
@@ -121,17 +121,22 @@ impl World {
     }
 
     /// Returns how things are, if nothing has been struck that a login needs.
-    fn calm(&self, only: Option<usize>) -> Option<Vec<Moment>> {
+    fn calm(&self, only: Option<usize>, by_sso: bool) -> Option<Vec<Moment>> {
         let used = (0..GATEWAYS).filter(|gateway| only.is_none_or(|only| only == *gateway));
         let around = used.map(|gateway| self.record.weather.around(gateway));
-        let moments = around.map(|one| one.is_calm().then(|| one.now()));
-        moments.collect()
+        around.map(|one| one.calm(by_sso)).collect()
     }
 
     /// Notes a login that has failed with nothing in its way.
-    fn is_no_wonder(&self, calm: Option<Vec<Moment>>, only: Option<usize>, what: &dyn Debug) {
+    fn is_no_wonder(
+        &self,
+        calm: Option<Vec<Moment>>,
+        only: Option<usize>,
+        by_sso: bool,
+        what: &dyn Debug,
+    ) {
         let late = self.record.late.get();
-        if calm.is_some() && calm == self.calm(only) && late <= TOO_LATE {
+        if calm.is_some() && calm == self.calm(only, by_sso) && late <= TOO_LATE {
             self.record.note(format!(
                 "a login has failed though nothing was struck at {only:?}: {what:?}"
             ));
@@ -145,9 +150,24 @@ impl World {
             let path = format!("{DEVICE}/approve");
             return Some(self.browser.posts(&path, user_code));
         }
+        let begin = request(
+            "GET",
+            &format!("{DEVICE}/sso-initiate?user_code={user_code}"),
+        );
+        let [gateway, ..] = self.gateways(only);
+        let begun = self.asks(gateway, Kind::SignIn, "sign-in", &begin).await?;
+        if begun.status != 302 {
+            // What it may be is judged; a code that leads nowhere, only here.
+            if begun.status == 400 && !self.is_lost(attempt) {
+                self.record
+                    .note(format!("a sign-in: {begun:?}; {attempt:?}"));
+            }
+            return None;
+        }
+        self.record.count("sign-ins begun");
         let signed_in = completes(&assertion(user_code, PERSON));
         let [gateway, ..] = self.gateways(only);
-        let reply = self.flows(gateway, "sign-in", &signed_in).await?;
+        let reply = self.flows(gateway, "assertion", &signed_in).await?;
         if let Some(cookie) = reply.cookie(GRANT).filter(|_| reply.status == 302) {
             let csrf = claims_of(&cookie)["csrf_token"].as_str()?.to_owned();
             let user_code = user_code.clone();
@@ -160,11 +180,20 @@ impl World {
         }
         if reply.status == 409 && self.is_lost(attempt) {
             self.record.count("logins lost with Redis, and said so");
-        } else if reply.status != 503 {
+        } else if reply.status != 503 && !self.is_unlicensed(&reply) {
             self.record
                 .note(format!("a sign-in: {reply:?}; {attempt:?}"));
         }
         None
+    }
+
+    /// Tells whether a gateway has answered that it has no SSO, as it was started while it could not
+    /// hear of a licence.
+    pub(crate) fn is_unlicensed(&self, reply: &Reply) -> bool {
+        let is_struck = |gateway: usize| self.record.weather.around(gateway).enterprise.is_recent();
+        reply.status == 404
+            && reply.text("error").as_deref() == Some("not_found")
+            && (0..GATEWAYS).any(is_struck)
     }
 
     /// Sends a step of a login over a connection of its own.
@@ -174,10 +203,19 @@ impl World {
         what: &'static str,
         request: &RequestBuilder,
     ) -> Option<Reply> {
+        self.asks(gateway, Kind::Flow, what, request).await
+    }
+
+    async fn asks(
+        &self,
+        gateway: usize,
+        kind: Kind,
+        what: &'static str,
+        request: &RequestBuilder,
+    ) -> Option<Reply> {
         let mut connection = self.connection(gateway);
         let bytes = request.to_bytes();
-        self.shoot(&mut connection, Kind::Flow, what, None, &bytes)
-            .await
+        self.shoot(&mut connection, kind, what, None, &bytes).await
     }
 }
 

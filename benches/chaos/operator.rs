@@ -155,6 +155,7 @@ impl Parts {
             .set("server.upgrade_socket", &format!("{socket:?}"))
             .set("rate_limits.device_code", UNLIMITED)
             .set("rate_limits.approve", UNLIMITED)
+            .set("rate_limits.sso_initiate", UNLIMITED)
             .set("rate_limits.approve_external", UNLIMITED)
             .set("rate_limits.account", UNLIMITED)
     }

@@ -1,4 +1,4 @@
-//! One of a world's gateways, with a relay on each of its four sides.
+//! One of a world's gateways, with a relay on each of its five sides.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) operator: Mutex<Operator>,
-    relays: [Relay; 4],
+    relays: [Relay; 5],
 }
 
 /// What is behind all gateways of a world.
@@ -33,11 +33,12 @@ impl Replica {
     pub(crate) async fn start(behind: &Behind) -> Self {
         // The same after it has been killed; no outgoing connection may take it meanwhile.
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let (to_gateway, to_upstream, to_redis, to_postgres) = tokio::join!(
+        let (to_gateway, to_upstream, to_redis, to_postgres, to_enterprise) = tokio::join!(
             Relay::to(listen),
             Relay::to(behind.upstream),
             Relay::to(behind.redis),
-            Relay::to(behind.postgres)
+            Relay::to(behind.postgres),
+            Relay::to(behind.enterprise)
         );
         let operator = Operator::start(Parts {
             listen,
@@ -46,13 +47,19 @@ impl Replica {
             database: behind.database.clone(),
             redis: to_redis.local_addr(),
             prefix: behind.prefix.clone(),
-            enterprise: behind.enterprise,
+            enterprise: to_enterprise.local_addr(),
             dir: tempfile::tempdir().unwrap(),
         })
         .await;
         Self {
             operator: Mutex::new(operator),
-            relays: [to_gateway, to_upstream, to_redis, to_postgres],
+            relays: [
+                to_gateway,
+                to_upstream,
+                to_redis,
+                to_postgres,
+                to_enterprise,
+            ],
         }
     }
 

@@ -21,14 +21,16 @@ pub(crate) enum Pair {
     GatewayUpstream,
     GatewayRedis,
     GatewayPostgres,
+    GatewayEnterprise,
 }
 
 impl Pair {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::ClientGateway,
         Self::GatewayUpstream,
         Self::GatewayRedis,
         Self::GatewayPostgres,
+        Self::GatewayEnterprise,
     ];
 
     const fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Pair {
             Self::GatewayUpstream => "gateway and upstream",
             Self::GatewayRedis => "gateway and Redis",
             Self::GatewayPostgres => "gateway and Postgres",
+            Self::GatewayEnterprise => "gateway and enterprise service",
         }
     }
 }
@@ -145,7 +148,7 @@ impl Strike {
 
     fn any(dice: &mut Dice) -> Self {
         let link = Link {
-            pair: Pair::ALL[dice.below(4) as usize],
+            pair: Pair::ALL[dice.below(Pair::ALL.len() as u64) as usize],
             at: At::any(dice),
         };
         let gateway = dice.below(GATEWAYS as u64) as usize;

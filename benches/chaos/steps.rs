@@ -17,7 +17,7 @@ enum Errand {
     LogIn(Way),
 }
 
-/// A command that a gateway sends to a store.
+/// A command that a gateway sends to a store, or what it asks the enterprise service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) name: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct Step {
 }
 
 /// Every step after which something is half done.
-pub(crate) const STEPS: [Step; 9] = [
+pub(crate) const STEPS: [Step; 10] = [
     Step {
         name: "taking a lease",
         pair: Pair::GatewayRedis,
@@ -81,6 +81,12 @@ pub(crate) const STEPS: [Step; 9] = [
         name: "taking note of a poll",
         pair: Pair::GatewayRedis,
         needle: ":last_poll",
+        errand: Errand::LogIn(Way::Sso),
+    },
+    Step {
+        name: "beginning a sign-in",
+        pair: Pair::GatewayEnterprise,
+        needle: "/device-flow/sso-initiate",
         errand: Errand::LogIn(Way::Sso),
     },
 ];

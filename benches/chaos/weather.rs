@@ -46,6 +46,7 @@ pub(crate) struct Surroundings {
     pub(crate) upstream: Trouble,
     pub(crate) redis: Trouble,
     pub(crate) postgres: Trouble,
+    pub(crate) enterprise: Trouble,
 }
 
 /// Everything that there is to be struck.
@@ -57,21 +58,37 @@ pub(crate) struct Weather {
 }
 
 /// How things were around a gateway at a moment.
-pub(crate) type Moment = [(u64, bool); 4];
+pub(crate) type Moment = [(u64, bool); 5];
 
 impl Surroundings {
-    /// Returns every kind of trouble: clients, upstream, Redis and Postgres.
-    pub(crate) fn all(&self) -> [&Trouble; 4] {
-        [&self.clients, &self.upstream, &self.redis, &self.postgres]
+    /// Returns every kind of trouble: clients, upstream, Redis, Postgres and the enterprise service.
+    pub(crate) fn all(&self) -> [&Trouble; 5] {
+        [
+            &self.clients,
+            &self.upstream,
+            &self.redis,
+            &self.postgres,
+            &self.enterprise,
+        ]
     }
 
     pub(crate) fn now(&self) -> Moment {
         self.all().map(Trouble::now)
     }
 
-    /// Tells whether nothing has been struck here since all was well.
-    pub(crate) fn is_calm(&self) -> bool {
-        !self.all().into_iter().any(Trouble::is_recent)
+    /// Returns how things are, if nothing has been struck here since all was well that a login needs:
+    /// one with an account has no use for the enterprise service.
+    pub(crate) fn calm(&self, by_sso: bool) -> Option<Moment> {
+        let needed = if by_sso { 5 } else { 4 };
+        let troubles = &self.all()[..needed];
+        if troubles.iter().any(|trouble| trouble.is_recent()) {
+            return None;
+        }
+        let mut moment = Moment::default();
+        for (then, trouble) in moment.iter_mut().zip(troubles) {
+            *then = trouble.now();
+        }
+        Some(moment)
     }
 
     const fn of(&self, pair: Pair) -> &Trouble {
@@ -80,6 +97,7 @@ impl Surroundings {
             Pair::GatewayUpstream => &self.upstream,
             Pair::GatewayRedis => &self.redis,
             Pair::GatewayPostgres => &self.postgres,
+            Pair::GatewayEnterprise => &self.enterprise,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     judge::Record,
     login::Way,
     replica::{Behind, Replica},
-    schedule::{Event, Link, Strike},
+    schedule::{Event, Link, Pair, Strike},
     support::{Browser, DedicatedPostgres, DedicatedRedis, Relay, Upstream, enterprise},
     tokens::{Token, Tokens},
     upstream,
@@ -138,12 +138,26 @@ impl World {
                 trouble.ends();
             }
         };
-        let elsewhere = async {
-            if let Strike::Kill(gateway) = event.strike {
-                self.logs_in(Way::Login, Some(1 - gateway)).await;
+        let meanwhile = async {
+            match event.strike {
+                Strike::Kill(gateway) => self.logs_in(Way::Login, Some(1 - gateway)).await,
+                // One that has to do with it, and one that must not.
+                Strike::Cut(link)
+                | Strike::Refuse(link)
+                | Strike::Freeze(link)
+                | Strike::Slow(link, _)
+                    if link.pair == Pair::GatewayEnterprise =>
+                {
+                    let gateway = link.at.gateways().next();
+                    tokio::join!(
+                        self.logs_in(Way::Sso, gateway),
+                        self.logs_in(Way::Login, gateway)
+                    );
+                }
+                _ => {}
             }
         };
-        tokio::join!(struck, elsewhere);
+        tokio::join!(struck, meanwhile);
     }
 
     async fn strikes(self: &Rc<Self>, event: Event) {

@@ -4,7 +4,7 @@
 mod attacks;
 mod chatter;
 mod crowd;
-mod frames;
+pub(crate) mod frames;
 mod leaving;
 mod rules;
 mod slow;
@@ -22,7 +22,7 @@ use crate::support::{
 use frames::Http2;
 
 /// A stage whose gateway speaks TLS, and so HTTP/2.
-async fn stage(configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Stage {
+pub(crate) async fn stage(configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Stage {
     let made = Certificates::make();
     let quoted = |path: std::path::PathBuf| format!("{path:?}");
     Stage::with(|gateway| {

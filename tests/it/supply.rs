@@ -1,13 +1,21 @@
 //! What is built in: every crate from crates.io under a licence that is allowed, and every direct
 //! dependency with its reasons. `make deny` asks more, with cargo-deny; this needs nothing but cargo.
 
-use std::{collections::BTreeSet, fs, process::Command};
+mod fuzzers;
+mod licences;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
 
 use serde_json::Value;
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// What the second half of `docs/dependencies.md` is headed by.
+/// What the parts of `docs/dependencies.md` are headed by, behind the first.
+const TWICE: &str = "\n## Two versions of one crate\n";
 const ADVISORIES: &str = "\n## Advisories\n";
 
 /// The whole graph of `Cargo.lock`.
@@ -45,62 +53,6 @@ fn is_locked(metadata: &Value, name: &str, row: &str) {
     assert!(locked, "{name} {version} is not the version of Cargo.lock");
 }
 
-/// The licences that `deny.toml` allows.
-fn allowed() -> BTreeSet<String> {
-    let deny: toml::Table = fs::read_to_string("deny.toml").unwrap().parse().unwrap();
-    let listed = deny["licenses"]["allow"].as_array().unwrap();
-    let listed = listed.iter().map(|name| name.as_str().unwrap().to_owned());
-    listed.collect()
-}
-
-/// Whether an SPDX expression can be met: a choice by one of its sides, a conjunction by all.
-/// Parentheses are only known around a choice that is one side of a conjunction.
-fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
-    let expression = expression.replace('/', " OR ");
-    let sides = expression.split(" AND ");
-    sides
-        .map(|side| side.trim().trim_matches(['(', ')']))
-        .all(|side| side.split(" OR ").any(|name| allowed.contains(name.trim())))
-}
-
-#[test]
-fn every_crate_is_from_the_registry_under_a_licence_that_is_allowed() {
-    let (metadata, allowed) = (metadata(), allowed());
-    let mut wrong = Vec::new();
-    for package in packages(&metadata) {
-        let (name, source) = (text(&package["name"]), text(&package["source"]));
-        if name == "difygate" {
-            continue;
-        }
-        if source != REGISTRY {
-            wrong.push(format!("{name} comes from {source:?}"));
-        }
-        let licence = text(&package["license"]);
-        if !is_met(licence, &allowed) {
-            wrong.push(format!("{name} is under {licence:?}"));
-        }
-    }
-    assert_eq!(wrong, Vec::<String>::new());
-    assert!(packages(&metadata).len() > 100, "the graph is there");
-}
-
-#[test]
-fn a_licence_is_met_as_spdx_means_it() {
-    let allowed = ["MIT", "Unicode-3.0"].map(str::to_owned).into();
-
-    for met in [
-        "MIT",
-        "GPL-3.0 OR MIT",
-        "Apache-2.0/MIT",
-        "(MIT OR X) AND Unicode-3.0",
-    ] {
-        assert!(is_met(met, &allowed), "{met}");
-    }
-    for unmet in ["", "GPL-3.0", "MIT AND GPL-3.0", "(X OR Y) AND MIT"] {
-        assert!(!is_met(unmet, &allowed), "{unmet}");
-    }
-}
-
 #[test]
 fn every_direct_dependency_has_its_row() {
     let metadata = metadata();
@@ -110,7 +62,7 @@ fn every_direct_dependency_has_its_row() {
     let direct: BTreeSet<&str> = direct.map(|it| text(&it["name"])).collect();
 
     let page = fs::read_to_string("docs/dependencies.md").unwrap();
-    let (page, _) = page.split_once(ADVISORIES).unwrap();
+    let (page, _) = page.split_once(TWICE).unwrap();
     let rows = rows(page);
     let named: BTreeSet<&str> = rows.iter().map(|(name, _)| *name).collect();
 
@@ -118,7 +70,53 @@ fn every_direct_dependency_has_its_row() {
     assert_eq!(named.len(), rows.len(), "one row each");
     for (name, row) in rows {
         is_locked(&metadata, name, row);
+        let cells: Vec<&str> = row.split(" | ").collect();
+        assert_eq!(cells[3], features(own, name), "features of {name}");
     }
+}
+
+/// The features that `Cargo.toml` asks for, as its row has them: where the tests ask for more of a
+/// crate, those of the program.
+fn features(own: &Value, name: &str) -> String {
+    let all = own["dependencies"].as_array().unwrap().iter();
+    let asked = all
+        .filter(|it| it["name"] == name)
+        .min_by_key(|it| text(&it["kind"]));
+    let asked = asked.unwrap();
+    let default = asked["uses_default_features"] == true;
+    let listed = asked["features"].as_array().unwrap().iter().map(text);
+    let features: Vec<&str> = default
+        .then_some("default")
+        .into_iter()
+        .chain(listed)
+        .collect();
+    if features.is_empty() {
+        return "none".to_owned();
+    }
+    features.join(", ")
+}
+
+#[test]
+fn whatever_is_there_twice_has_its_row() {
+    let metadata = metadata();
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in packages(&metadata) {
+        let of = versions.entry(text(&package["name"])).or_default();
+        of.insert(text(&package["version"]));
+    }
+    versions.retain(|_, versions| versions.len() > 1);
+
+    let page = fs::read_to_string("docs/dependencies.md").unwrap();
+    let (_, page) = page.split_once(TWICE).unwrap();
+    let (page, _) = page.split_once(ADVISORIES).unwrap();
+    let rows = rows(page);
+    let named = rows.iter().map(|(name, row)| {
+        let listed = row.split(" | ").next().unwrap();
+        (*name, listed.split(", ").collect())
+    });
+
+    assert_eq!(named.collect::<BTreeMap<_, _>>(), versions);
+    assert!(versions.len() > 10, "the table is there");
 }
 
 #[test]

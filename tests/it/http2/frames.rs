@@ -14,26 +14,26 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::support::within;
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
 
 /// The flags of DATA and HEADERS.
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// A frame as it came.
 #[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A frame's bytes.
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -43,7 +43,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// A header block: every field literal, nothing indexed (RFC 7541 section 6.2.2).
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
         bytes.push(0);
@@ -71,7 +71,7 @@ fn length(value: usize, bytes: &mut Vec<u8>) {
 }
 
 /// The pseudo-header fields of a request, and more.
-pub(super) fn get<'a>(path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<u8> {
+pub(crate) fn get<'a>(path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<u8> {
     let mut fields = vec![
         (":method", "GET"),
         (":scheme", "https"),
@@ -82,32 +82,38 @@ pub(super) fn get<'a>(path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<u8> {
     block(&fields)
 }
 
+/// Connects and agrees on a protocol.
+pub(crate) async fn handshake(gateway: SocketAddr, protocol: &[u8]) -> TlsStream<TcpStream> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let socket = TcpStream::connect(gateway).await.unwrap();
+    let name = ServerName::try_from("gateway.test").unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket);
+    let stream = within(10.0, "a handshake", stream).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+    stream
+}
+
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Http2 {
+pub(crate) struct Http2 {
     stream: TlsStream<TcpStream>,
 }
 
 impl Http2 {
     /// Agrees on HTTP/2 and says nothing yet.
-    pub(super) async fn connect(gateway: SocketAddr) -> Self {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let socket = TcpStream::connect(gateway).await.unwrap();
-        let name = ServerName::try_from("gateway.test").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, socket);
-        let stream = within(10.0, "a handshake", stream).await.unwrap();
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    pub(crate) async fn connect(gateway: SocketAddr) -> Self {
+        let stream = handshake(gateway, b"h2").await;
         Self { stream }
     }
 
     /// Agrees on HTTP/2 and begins with these settings' payload.
-    pub(super) async fn begin(gateway: SocketAddr, settings: &[u8]) -> Self {
+    pub(crate) async fn begin(gateway: SocketAddr, settings: &[u8]) -> Self {
         let mut connection = Self::connect(gateway).await;
         let mut begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         begin.extend(frame(SETTINGS, 0, 0, settings));
@@ -116,12 +122,12 @@ impl Http2 {
     }
 
     /// Sends bytes, which must be taken.
-    pub(super) async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).await.unwrap();
     }
 
     /// Sends bytes to a peer that may have had enough.
-    pub(super) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         within(30.0, "a write", async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
@@ -130,7 +136,7 @@ impl Http2 {
     }
 
     /// The next frame; `None` when the connection has ended.
-    pub(super) async fn frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         let reading = async {
             self.stream.read_exact(&mut head).await.ok()?;
@@ -148,7 +154,7 @@ impl Http2 {
 
     /// The first frame of one of these kinds, settings and the like passed over; `None` when the
     /// connection ends before.
-    pub(super) async fn first(&mut self, kinds: &[u8]) -> Option<Frame> {
+    pub(crate) async fn first(&mut self, kinds: &[u8]) -> Option<Frame> {
         loop {
             let frame = self.frame().await?;
             if kinds.contains(&frame.kind) {
@@ -158,7 +164,7 @@ impl Http2 {
     }
 
     /// Whether the peer ends the connection within `timeout`, whatever it sends before.
-    pub(super) async fn is_closed(&mut self, timeout: Duration) -> bool {
+    pub(crate) async fn is_closed(&mut self, timeout: Duration) -> bool {
         let mut buffer = [0; 4096];
         let ended = async { while matches!(self.stream.read(&mut buffer).await, Ok(1..)) {} };
         tokio::time::timeout(timeout, ended).await.is_ok()

@@ -2,6 +2,8 @@
 //! and however the file is wrong, none of its secrets.
 
 use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -153,5 +155,26 @@ fn no_message_about_a_configuration_quotes_a_secret() {
         }
         let (said, worked) = printed(directory.path(), &["check", "--connect"], &toml);
         assert!(!worked, "{wrong}\n{said}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_by_its_name_alone() {
+    for command in EVERY_COMMAND.iter().chain([&["serve"][..]].iter()) {
+        let output = Command::new(env!("CARGO_BIN_EXE_difygate"))
+            .args(*command)
+            .args(["--config", "config.toml.example"])
+            .env_clear()
+            .env("RUST_BACKTRACE", "full")
+            .env("DB_PASSWORD", OsStr::from_bytes(b"hidden-\xff"))
+            .env(OsStr::from_bytes(b"ODD\xff"), "hidden-2")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?} {said}");
+        assert!(said.contains(": DB_PASSWORD, ODD\u{fffd}\n"), "{said}");
+        assert!(!said.contains(HIDDEN), "{command:?} {said}");
     }
 }

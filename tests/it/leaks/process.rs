@@ -8,11 +8,13 @@ use std::{
         fs::{MetadataExt as _, PermissionsExt as _},
         process::CommandExt as _,
     },
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
-use crate::support::Gateway;
+use tokio::net::unix::pipe;
+
+use crate::support::{Gateway, assert_eventually};
 
 /// Secrets by their key, of every form that the file takes: here, in another file, in the environment.
 const HERE: &str = "sk-hidden-in-the-configuration";
@@ -112,9 +114,17 @@ async fn a_crash_leaves_no_memory_behind() {
     );
 }
 
-/// Starts a program as somebody who is not root, and returns who owns what the kernel tells of it
-/// once it has printed a line. That is root, if the program is not for dumping (`proc(5)`).
-fn told_by_whom(program: &Path, arguments: &[&str]) -> (u32, u32) {
+/// The program where everybody may run it: where it was built may be closed to others.
+fn for_everybody(directory: &Path) -> PathBuf {
+    fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
+    let program = directory.join("difygate");
+    fs::copy(env!("CARGO_BIN_EXE_difygate"), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// A program to be run by somebody who is not root, and who that is.
+fn by_somebody(program: &Path, arguments: &[&str]) -> (Command, u32) {
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -124,38 +134,70 @@ fn told_by_whom(program: &Path, arguments: &[&str]) -> (u32, u32) {
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     let own = fs::metadata("/proc/self").unwrap().uid();
-    let somebody = if own == 0 { 65_534 } else { own };
-    if own == 0 {
-        command.uid(somebody).gid(somebody);
+    if own != 0 {
+        return (command, own);
     }
+    command.uid(65_534).gid(65_534);
+    (command, 65_534)
+}
+
+/// Who owns what the kernel tells of a process, and ends it. That is root, if the program is not for
+/// dumping (`proc(5)`).
+fn told_by_whom(mut child: Child) -> u32 {
+    let told = fs::metadata(format!("/proc/{}/environ", child.id()));
+    let owner = told.unwrap().uid();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    owner
+}
+
+/// The same, once it has printed a line.
+fn told_by_whom_when_it_speaks(mut command: Command) -> u32 {
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     let mut printed = BufReader::new(child.stdout.take().unwrap());
     printed.read_line(&mut line).unwrap();
-    let owner = fs::metadata(format!("/proc/{}/environ", child.id()))
-        .unwrap()
-        .uid();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    (somebody, owner)
+    told_by_whom(child)
 }
 
 #[test]
 fn a_core_is_piped_to_nobody_and_nobody_else_looks_in() {
-    // Where it was built may be closed to others.
     let directory = tempfile::tempdir_in("/tmp").unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    let program = directory.path().join("difygate");
-    fs::copy(env!("CARGO_BIN_EXE_difygate"), &program).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let program = for_everybody(directory.path());
     let anywhere = "127.0.0.1:0";
 
-    let (_, owner) = told_by_whom(
-        &program,
-        &["demo", "--listen", anywhere, "--admin-listen", anywhere],
-    );
-    let (somebody, usual) = told_by_whom(Path::new("/bin/sh"), &["-c", "echo; read -r _"]);
+    let demo = ["demo", "--listen", anywhere, "--admin-listen", anywhere];
+    let (demo, _) = by_somebody(&program, &demo);
+    let (other, somebody) = by_somebody(Path::new("/bin/sh"), &["-c", "echo; read -r _"]);
 
+    let usual = told_by_whom_when_it_speaks(other);
     assert_eq!(usual, somebody, "any other program");
-    assert_eq!(owner, 0);
+    assert_eq!(told_by_whom_when_it_speaks(demo), 0);
+}
+
+#[tokio::test]
+async fn nobody_looks_into_a_command_from_before_it_reads_its_configuration() {
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    let program = for_everybody(directory.path());
+    let file = directory.path().join("config.toml");
+    let mut make = Command::new("mkfifo");
+    make.args(["-m", "644"]).arg(&file);
+    assert!(make.status().unwrap().success());
+    let named = file.to_str().unwrap();
+
+    for command in ["serve", "check", "migrate", "prune"] {
+        let (mut command, _) = by_somebody(&program, &[command, "--config", named]);
+        let child = command.spawn().unwrap();
+        // It can be opened for writing as soon as somebody reads, and stays empty.
+        let mut held = Vec::new();
+        assert_eventually!(
+            {
+                held.extend(pipe::OpenOptions::new().open_sender(&file));
+                !held.is_empty()
+            },
+            "the configuration is being read"
+        );
+
+        assert_eq!(told_by_whom(child), 0, "{command:?}");
+    }
 }
