@@ -3,7 +3,7 @@
 
 mod chunks;
 mod smuggling;
-mod targets;
+pub(crate) mod targets;
 
 use std::time::Duration;
 
