@@ -218,6 +218,11 @@ async fn unknown_and_malformed_codes_write_nothing() {
         "dc_".into(),
         format!("dc_{random}x"),
         "auth:token:x".into(),
+        // Full-width, of which some make the letters that they look like.
+        format!("\u{ff44}\u{ff43}_{random}"),
+        format!("dc_{}", "\u{ff21}".repeat(32)),
+        // As long in bytes as a code is, though not in characters.
+        format!("dc_{}", "\u{e9}".repeat(16)),
     ] {
         let body = json!({"client_id": "difyctl", "device_code": device_code});
         let response = stage
