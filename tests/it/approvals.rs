@@ -179,6 +179,21 @@ async fn a_strangers_origin_is_refused_and_the_consoles_and_ours_are_not() {
         ("Origin", "http://console.example"),
         ("Referer", "https://evil.example/https://console.example/"),
         ("Referer", "not a URL"),
+        ("Origin", "https://console.example@evil.example"),
+        ("Referer", "https://console.example@evil.example/device"),
+        ("Origin", r"https://evil.example\@console.example"),
+        ("Origin", r"https://evil.example\.console.example"),
+        ("Origin", "https://console.example:8443"),
+        ("Origin", "https://console.example."),
+        ("Origin", "https://CONSOLE.EXAMPLE."),
+        ("Origin", "wss://console.example"),
+        ("Origin", "NULL"),
+        ("Origin", "blob:null"),
+        ("Origin", "filesystem:https://console.example/x"),
+        ("Origin", "https://console.example https://evil.example"),
+        ("Origin", "https://console.example, https://evil.example"),
+        ("Origin", "http://gateway.test:81"),
+        ("Origin", "http://gateway.test."),
     ] {
         stage.refuses(&from(name, value), 401).await;
     }

@@ -218,6 +218,11 @@ async fn unknown_and_malformed_codes_write_nothing() {
         "dc_".into(),
         format!("dc_{random}x"),
         "auth:token:x".into(),
+        // Full-width, of which some make the letters that they look like.
+        format!("\u{ff44}\u{ff43}_{random}"),
+        format!("dc_{}", "\u{ff21}".repeat(32)),
+        // As long in bytes as a code is, though not in characters.
+        format!("dc_{}", "\u{e9}".repeat(16)),
     ] {
         let body = json!({"client_id": "difyctl", "device_code": device_code});
         let response = stage
@@ -236,6 +241,29 @@ async fn unknown_and_malformed_codes_write_nothing() {
         assert_eq!(response.json()["error"], "expired_token", "{corrupt}");
     }
     assert_eq!(stage.redis.keys().await, [key]);
+}
+
+/// Some fold full-width characters to the ones that they look like (NFKC).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_in_full_width_is_nobodys() {
+    let (stage, _) = set().await;
+    let login = Login::begin(&stage.gateway, "ada-laptop").await;
+    let wide = |code: &str| -> String {
+        let widened = |it: char| char::from_u32(u32::from(it) + 0xfee0).unwrap();
+        code.chars().map(widened).collect()
+    };
+
+    let body = json!({"client_id": "difyctl", "device_code": wide(&login.device_code)});
+    let poll = request("POST", TOKEN).json(&body);
+    let refused = stage.refuses(&poll, 400).await;
+    assert_eq!(refused.json()["error"], "expired_token");
+    let typed: String =
+        url::form_urlencoded::byte_serialize(wide(&login.user_code).as_bytes()).collect();
+    assert_eq!(looks_up(&stage, &typed).await["valid"], false);
+
+    assert_eq!(looks_up(&stage, &login.user_code).await["valid"], true);
+    let pending = login.polls(&stage.gateway).await;
+    assert_eq!(pending.json()["error"], "authorization_pending");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 mod chunks;
 mod smuggling;
-mod targets;
+pub(crate) mod targets;
 
 use std::time::Duration;
 
@@ -94,6 +94,7 @@ async fn a_transfer_encoding_that_is_not_exactly_chunked_is_refused() {
         "chunked;x=1",
         "\"chunked\"",
         "\x0bchunked",
+        "chunked\x0b",
         "",
     ];
     let body = format!("0\r\n\r\n{NEXT}");
@@ -183,6 +184,8 @@ async fn a_content_length_that_is_not_all_digits_is_refused() {
         "5a",
         "",
         "5;",
+        "1_0",
+        "5\x0b",
         "5, 5",
         "99999999999999999999999",
     ];

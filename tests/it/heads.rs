@@ -66,6 +66,26 @@ async fn empty_lines_count_against_the_limit_of_a_head() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// 64 KiB have room for all of them. The parser gives up at one too many, so it is no 431 as over HTTP/2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_its_number_of_fields() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::builder().upstream(upstream.addr()).start().await;
+    let of = |count: usize| {
+        let fields: String = (1..count).map(|n| format!("x{n}:\r\n")).collect();
+        format!("GET /v1/info HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    };
+
+    let mut client = gateway.client().await;
+    client.send(of(256).as_bytes()).await;
+    assert_eq!(client.read_response().await.status, 200);
+    for count in [257, 300] {
+        let (status, body, _) = answer_to(&gateway, of(count).as_bytes()).await;
+        assert_eq!(status, 400, "{count}: {body}");
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_is_refused_with_what_is_allowed() {
     let gateway = Gateway::builder().start().await;

@@ -6,6 +6,7 @@ mod chatter;
 mod crowd;
 pub(crate) mod frames;
 mod leaving;
+mod provoked;
 mod rules;
 mod slow;
 mod targets;

@@ -25,6 +25,7 @@ mod redis;
 mod relay;
 mod relayed;
 mod selftest;
+mod spelling;
 mod sso;
 mod stage;
 mod terminator;
@@ -50,6 +51,7 @@ pub(crate) use self::{
     },
     relay::{Relay, Side},
     relayed::{Relayed, hash},
+    spelling::spellings,
     sso::{
         ENTERPRISE_SECRET, Grant, IDP_PAGE, SHARED_KID, assertion, assertion_claims, claims_of,
         completes, enterprise, enterprise_stage, jws, licence, with_enterprise,

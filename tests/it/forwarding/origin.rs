@@ -1,9 +1,10 @@
 //! Where a request says it came from, and whom that is believed of.
 
 use super::{RecordedRequest, RequestBuilder, Stage, forwarded, guarded, request};
+use crate::support::spellings;
 
 /// What an honest proxy, or a liar, adds.
-const CLAIMS: [(&str, &str); 13] = [
+const CLAIMS: [(&str, &str); 14] = [
     ("X-Forwarded-For", "203.0.113.9, 198.51.100.7"),
     ("X-Forwarded-Proto", "https"),
     ("X-Forwarded-Host", "dify.example"),
@@ -16,18 +17,9 @@ const CLAIMS: [(&str, &str); 13] = [
     ("X-Forwarded-Preferred-Username", "ada"),
     ("X-Script-Name", "/dify"),
     ("X-Original-URL", "/dify"),
+    ("X-Rewrite-URL", "/dify"),
     ("Remote-User", "ada"),
 ];
-
-/// Spellings that a WSGI server folds to the name.
-fn spellings(name: &str) -> [String; 4] {
-    [
-        name.replace('-', "_"),
-        name.replace('-', "."),
-        name.to_uppercase().replacen('-', "_", 1),
-        name.to_lowercase().replacen('-', ".", 1),
-    ]
-}
 
 fn claiming(request: RequestBuilder) -> RequestBuilder {
     let add = |request: RequestBuilder, (name, value): (&str, &str)| request.header(name, value);

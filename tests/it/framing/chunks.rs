@@ -54,6 +54,7 @@ async fn a_chunk_size_that_is_not_plain_hexadecimal_is_refused() {
         "",
         "fffffffffffffffff",
         "00000000000000005",
+        "1_0",
         "5,5",
     ];
     let bodies = sizes.map(|size| format!("{size}\r\nhello\r\n0\r\n\r\n"));
@@ -105,6 +106,36 @@ async fn a_trailer_that_means_nothing_is_left_out() {
     let seen = upstream.take_requests().remove(0);
     assert_eq!(seen.body, b"hello");
     assert_eq!(seen.header("x-checksum"), None);
+}
+
+/// Each field is in order; together they are no end. pingora allows the section 64 KiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trailer_section_that_never_ends_ends_the_connection() {
+    const FLOOD: usize = 64 << 20;
+    let (gateway, upstream) = open().await;
+    assert_eq!(gateway.get("/first", None).await.status, 200);
+    let before = gateway.rss_kib();
+    let many = "X-Checksum: abc\r\n".repeat(1_000);
+    let long = "x".repeat(many.len());
+
+    for (begin, more) in [("", &many), ("X-Checksum: ", &long)] {
+        let mut client = gateway.client().await;
+        let begun = format!("{}5\r\nhello\r\n0\r\n{begin}", head());
+        client.send(begun.as_bytes()).await;
+        let mut sent = 0;
+        while sent < FLOOD && client.try_send(more.as_bytes()).await.is_ok() {
+            sent += more.len();
+        }
+        assert!(sent < FLOOD, "{sent} bytes of trailers were taken");
+        assert_eq!(gateway.get("/last", None).await.status, 200);
+    }
+
+    let seen = upstream.take_requests();
+    let whole = seen.iter().filter(|seen| seen.complete);
+    let targets: Vec<&str> = whole.map(RecordedRequest::target).collect();
+    assert_eq!(targets, ["/first", "/last", "/last"]);
+    let grown = gateway.peak_rss_kib().saturating_sub(before);
+    assert!(grown < 16 * 1024, "grown by {grown} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread")]

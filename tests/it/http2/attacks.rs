@@ -1,6 +1,8 @@
 //! Connections that mean no good: each is bounded in time and memory, and others are served.
 
-use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, frame, get};
+use super::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, block, frame, get,
+};
 use super::*;
 
 /// Most that one hostile connection may cost, in KiB; the floods below send many times as much.
@@ -10,7 +12,7 @@ const CEILING: u64 = 32 * 1024;
 const REFUSED_STREAM: [u8; 4] = 7_u32.to_be_bytes();
 
 /// Asserts that the gateway still serves, and has not grown beyond the ceiling.
-async fn goes_on(stage: &Stage, before: u64) {
+pub(super) async fn goes_on(stage: &Stage, before: u64) {
     let printed = curl(&stage.gateway, "/v1/info", &[]).await;
     assert!(printed.out.starts_with("HTTP/2 200"), "{printed:?}");
     let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
@@ -18,7 +20,7 @@ async fn goes_on(stage: &Stage, before: u64) {
 }
 
 /// Serves a little first, so that what every process needs is there; then the memory in use.
-async fn warmed_up(stage: &Stage) -> u64 {
+pub(super) async fn warmed_up(stage: &Stage) -> u64 {
     curl(&stage.gateway, "/v1/info", &[]).await;
     stage.gateway.rss_kib()
 }
@@ -29,14 +31,14 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
     stage.upstream.on("/slow", Behaviour::HangBeforeHeader);
     let before = warmed_up(&stage).await;
     let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
-    let block = get("/slow", &[]);
+    let head = get("/slow", &[]);
 
     let mut refused = false;
     for batch in 0..200 {
         let mut bytes = Vec::new();
         for n in 0..100 {
             let stream = 2 * (batch * 100 + n) + 1;
-            bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &block));
+            bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
             bytes.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
         }
         if client.try_send(&bytes).await.is_err() {
@@ -47,7 +49,7 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
 
     goes_on(&stage, before).await;
     // Whether the flood was cut short or worked off, none of it is left.
-    assert!(refused || client.first(&[frames::GOAWAY]).await.is_some());
+    assert!(refused || client.first(&[GOAWAY]).await.is_some());
     assert_eventually!(
         stage.gateway.metric("difygate_requests_in_flight").await == 0.0,
         "no request is left"
@@ -58,21 +60,26 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
 async fn a_header_block_that_never_ends_ends_the_connection() {
     let stage = stage(|gateway| gateway).await;
     let before = warmed_up(&stage).await;
-    let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
-    client.send(&frame(HEADERS, 0, 1, &get("/", &[]))).await;
     let value = "x".repeat(16_000);
-    let more = frame(CONTINUATION, 0, 1, &frames::block(&[("x-more", &value)]));
 
-    let mut refused = false;
-    for _ in 0..10_000 {
-        if client.try_send(&more).await.is_err() {
-            refused = true;
-            break;
+    // The second adds nothing that could be too large (CVE-2024-27316).
+    for more in [block(&[("x-more", &value)]), Vec::new()] {
+        let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
+        client.send(&frame(HEADERS, 0, 1, &get("/", &[]))).await;
+        let more = frame(CONTINUATION, 0, 1, &more);
+
+        let mut refused = false;
+        for _ in 0..10_000 {
+            if client.try_send(&more).await.is_err() {
+                refused = true;
+                break;
+            }
         }
-    }
 
-    assert!(refused, "160 MB of a header block were taken");
-    goes_on(&stage, before).await;
+        let ended = refused || client.is_closed(Duration::from_secs(10)).await;
+        assert!(ended, "10,000 frames of {} bytes were taken", more.len());
+        goes_on(&stage, before).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +87,7 @@ async fn data_frames_without_data_end_the_connection() {
     let stage = stage(|gateway| gateway).await;
     let before = warmed_up(&stage).await;
     let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
-    let head = frames::block(&[
+    let head = block(&[
         (":method", "POST"),
         (":scheme", "https"),
         (":authority", "gateway.test"),
@@ -98,7 +105,7 @@ async fn data_frames_without_data_end_the_connection() {
     }
 
     goes_on(&stage, before).await;
-    assert!(refused || client.first(&[frames::GOAWAY]).await.is_some());
+    assert!(refused || client.first(&[GOAWAY]).await.is_some());
     assert_eventually!(
         stage.gateway.metric("difygate_requests_in_flight").await == 0.0,
         "no request is left"
@@ -119,7 +126,7 @@ async fn a_header_bomb_does_not_unfold() {
     let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
     // A field of 3,900 bytes goes into the dynamic table, where one byte names it ever after
     // (RFC 7541 section 6.1): 12 KB on the wire stand for 47 MB.
-    let field = frames::block(&[("x-bomb", &"x".repeat(3_900))]);
+    let field = block(&[("x-bomb", &"x".repeat(3_900))]);
     let known = [&[0x40], &field[1..]].concat();
 
     for stream in 0..20 {
@@ -130,7 +137,7 @@ async fn a_header_bomb_does_not_unfold() {
             break;
         }
         // Whatever becomes of it has been by then.
-        let answers = [HEADERS, RST_STREAM, frames::GOAWAY];
+        let answers = [HEADERS, RST_STREAM, GOAWAY];
         if client.first(&answers).await.is_none() {
             break;
         }
@@ -197,14 +204,14 @@ async fn as_many_streams_as_there_may_be_have_a_ceiling() {
     stage.upstream.on("/slow", Behaviour::HangBeforeHeader);
     let before = warmed_up(&stage).await;
     let value = "x".repeat(4_000);
-    let block = get("/slow", &[("x-more", &value)]);
+    let head = get("/slow", &[("x-more", &value)]);
     let whole = END_HEADERS | END_STREAM;
 
     let mut clients = Vec::new();
     for _ in 0..5 {
         let mut client = Http2::begin(stage.gateway.addr(), &[]).await;
         for stream in 0..120 {
-            let opened = frame(HEADERS, whole, 2 * stream + 1, &block);
+            let opened = frame(HEADERS, whole, 2 * stream + 1, &head);
             client.send(&opened).await;
         }
         let refused = client.first(&[RST_STREAM]).await.unwrap();

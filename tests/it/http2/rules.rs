@@ -7,6 +7,8 @@ use super::*;
 const STATUS_400: u8 = 0x8c;
 /// The same for 200.
 const STATUS_200: u8 = 0x88;
+/// The same for 431, whose value is not in the table and comes in Huffman's code.
+const STATUS_431: &[u8] = &[0x48, 0x83, 0x69, 0x90, 0xff];
 
 /// Sends one request without a body; the first frame of the answer to it.
 async fn answer(stage: &Stage, block: &[u8]) -> frames::Frame {
@@ -203,6 +205,24 @@ async fn a_head_has_its_size() {
             answer.kind != HEADERS || answer.payload[0] != STATUS_200,
             "{answer:?}"
         );
+    }
+    assert!(stage.upstream.take_requests().is_empty());
+}
+
+/// 64 KiB have room for all of them. Pseudo-header fields are none, but the host becomes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_its_number_of_fields() {
+    let stage = stage(|gateway| gateway).await;
+    let names: Vec<String> = (0..300).map(|n| format!("x{n}")).collect();
+    let fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+
+    let enough = answer(&stage, &get("/v1/info", &fields[..255])).await;
+    assert_eq!(enough.payload[0], STATUS_200, "{enough:?}");
+    assert_eq!(stage.upstream.take_requests().len(), 1);
+    for count in [256, 300] {
+        let answer = answer(&stage, &get("/v1/info", &fields[..count])).await;
+        assert_eq!(answer.kind, HEADERS, "{count}: {answer:?}");
+        assert_eq!(&answer.payload[..5], STATUS_431, "{count}: {answer:?}");
     }
     assert!(stage.upstream.take_requests().is_empty());
 }

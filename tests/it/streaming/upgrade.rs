@@ -160,6 +160,64 @@ async fn on_a_bearer_route_a_101_that_nobody_asked_for_opens_no_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_101_to_an_upgrade_that_went_no_further_opens_no_tunnel() {
+    let stage = Stage::set().await;
+    stage.upstream.on("/files/1", Behaviour::WebSocketEcho);
+
+    for protocol in ["h2c", "websocket, h2c", "TLS/1.0"] {
+        let upgrade = request("GET", "/files/1")
+            .header("Connection", "Upgrade, HTTP2-Settings")
+            .header("Upgrade", protocol)
+            .header("HTTP2-Settings", "AAMAAABkAAQAAP__");
+        let mut client = stage.gateway.client().await;
+        client.send(&upgrade.to_bytes()).await;
+        let head = client.read_head().await;
+        assert_eq!(head.status, 502, "{protocol}: {head:?}");
+        stage.upstream.wait_for_disconnect().await;
+    }
+}
+
+/// pingora treats the `Connection` of an upgrade by rules of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_takes_nothing_away_that_is_kept_or_added() {
+    let stage = with_sockets().await;
+    let nominated =
+        "Upgrade, authorization, cookie, host, x-request-id, x-forwarded-for, X-CSRF-Token";
+    let asked = request("GET", SOCKET)
+        .header("Connection", nominated)
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("Authorization", "Bearer app-1")
+        .header("Cookie", "a=b")
+        .header("X-CSRF-Token", "csrf")
+        .header("X-Forwarded-For", "203.0.113.66")
+        .header("X-Request-Id", "the-clients");
+    let mut client = stage.gateway.client().await;
+
+    client.send(&asked.to_bytes()).await;
+
+    assert_eq!(client.read_head().await.status, 101);
+    let seen = stage.upstream.take_requests().remove(0);
+    for (name, value) in [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("authorization", "Bearer app-1"),
+        ("cookie", "a=b"),
+        ("x-csrf-token", "csrf"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+    ] {
+        assert_eq!(seen.header_values(name), [value], "{}", seen.head_text());
+    }
+    for name in ["host", "x-request-id"] {
+        assert_eq!(seen.header_values(name).len(), 1, "{}", seen.head_text());
+    }
+    assert_ne!(seen.header("x-request-id"), Some("the-clients"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_options_passes_a_guard_no_upgrade_goes_along() {
     let stage = Stage::set().await;
 
@@ -219,4 +277,30 @@ async fn what_follows_an_upgrade_that_was_declined_is_judged_or_dropped() {
     let targets: Vec<_> = seen.iter().map(|request| request.target()).collect();
     assert_eq!(targets, [SOCKET, "/last"]);
     assert_eq!(seen[0].body_length, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_an_upgrade_was_declined_is_judged_as_before() {
+    let stage = Stage::set().await;
+    let mut client = stage.gateway.client().await;
+
+    client.send(&handshake(SOCKET).to_bytes()).await;
+    let declined = client.read_response().await;
+    assert_eq!(declined.status, 200, "{declined:?}");
+    assert_ne!(declined.header("connection"), Some("close"));
+    stage.upstream.take_requests();
+
+    for (asked, status) in [
+        (request("GET", "/inner/api/x"), 404),
+        (request("GET", APPS), 401),
+        (handshake(APPS), 401),
+    ] {
+        client.send(&asked.to_bytes()).await;
+        let refused = client.read_response().await;
+        assert_eq!(refused.status, status, "{asked:?} got {refused:?}");
+    }
+    assert!(stage.upstream.take_requests().is_empty());
+    client.send(&request("GET", "/files/1").to_bytes()).await;
+    assert_eq!(client.read_response().await.status, 200);
+    assert_eq!(stage.upstream.take_requests()[0].target(), "/files/1");
 }

@@ -133,10 +133,18 @@ async fn what_is_no_traceparent_begins_a_new_trace() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_cannot_take_the_traceparent_away() {
-    let header = with_parent("01").header("Connection", "traceparent");
-    let (forwarded, _) = told(&header, |gateway| gateway).await;
+    for header in [
+        with_parent("01").header("Connection", "traceparent"),
+        with_parent("01")
+            .header("Connection", "Upgrade, traceparent")
+            .header("Upgrade", "websocket"),
+    ] {
+        let (forwarded, _) = told(&header, |gateway| gateway).await;
 
-    assert!(forwarded.header("traceparent").is_some());
+        let parent = forwarded.header("traceparent").unwrap();
+        assert!(parent.starts_with(&format!("00-{TRACE}-")), "{parent}");
+        assert!(!parent.contains(CALLER), "{parent}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Gateway, Matched, RawClient, Response, Stage, Wsgi};
+use crate::support::{Gateway, Matched, RawClient, Response, Stage, Wsgi, spellings};
 
 use super::open;
 
 /// What only the gateway may say.
-const OURS: [&str; 17] = [
+const OURS: [&str; 19] = [
     "X-Dify-Subject-Type",
     "X-Dify-Subject-Email",
     "X-Dify-Subject-Issuer",
@@ -25,21 +25,13 @@ const OURS: [&str; 17] = [
     "X-Forwarded-Ssl",
     "X-Forwarded-Protocol",
     "X-Script-Name",
+    "X-Original-URL",
+    "X-Rewrite-URL",
     "Remote-User",
 ];
 
-/// The spellings that servers fold together.
-fn spellings(name: &str) -> Vec<String> {
-    let mut spellings = Vec::new();
-    for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
-        for mark in ["-", "_", "."] {
-            spellings.push(name.replace('-', mark));
-            spellings.push(name.replacen('-', mark, 1));
-        }
-    }
-    spellings.dedup();
-    spellings
-}
+/// What ends at a gateway (RFC 9110 section 11.7.2), and is no application's.
+const FOR_A_PROXY: &str = "Proxy-Authorization";
 
 /// The variable that a field becomes where every mark is folded.
 fn variable(name: &str) -> String {
@@ -74,7 +66,7 @@ fn found<'a>(matched: &'a Matched, name: &str) -> Vec<&'a str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_of_what_is_ours_reaches_the_application() {
     let (gateway, _wsgi) = open().await;
-    for name in OURS {
+    for name in OURS.into_iter().chain([FOR_A_PROXY]) {
         for spelling in spellings(name) {
             let fields = format!("{spelling}: forged\r\n{spelling}: forged again\r\n");
             let matched = send(&gateway, &get("/files/a", &fields)).await;

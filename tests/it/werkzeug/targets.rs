@@ -29,37 +29,50 @@ const PATHS: [&str; 24] = [
 ];
 
 /// What is put in between.
-const INSERTS: [&str; 30] = [
-    "/",
-    "//",
-    "/./",
-    "/../",
-    "/.",
-    "/..",
-    "%2e",
-    "%2e%2e/",
-    "..%2f",
-    "%2f",
-    "%2F",
-    "%5c",
-    "\\",
-    "%00",
-    "%0a",
-    "%25",
-    "%252f",
-    "%252e%252e/",
-    ";",
-    ";x=1",
-    "%3b",
-    "%3f",
-    "?",
-    "?x=/openapi/v1/apps",
-    "#",
-    "%23",
-    "%20",
-    "%e2%82%ac",
-    "%c0%af",
-    "x/..",
+const INSERTS: [&[u8]; 38] = [
+    b"/",
+    b"//",
+    b"/./",
+    b"/../",
+    b"/.",
+    b"/..",
+    b"%2e",
+    b"%2e%2e/",
+    b"..%2f",
+    b"%2f",
+    b"%2F",
+    b"%5c",
+    b"\\",
+    b"%00",
+    b"%0a",
+    b"%25",
+    b"%252f",
+    b"%252e%252e/",
+    b";",
+    b";x=1",
+    b"%3b",
+    b"%3f",
+    b"?",
+    b"?x=/openapi/v1/apps",
+    b"#",
+    b"%23",
+    b"%20",
+    b"%e2%82%ac",
+    b"%c0%af",
+    b"x/..",
+    b"%ef%bc%8f",
+    b"%u002f",
+    b"%09",
+    b"%0d",
+    b"\xef\xbc\x8f",
+    b"\xc3\xa9",
+    b"\x80",
+    b"\xff",
+];
+
+/// Methods, the common ones more often.
+const METHODS: [&str; 9] = [
+    "GET", "GET", "GET", "POST", "HEAD", "DELETE", "PUT", "PATCH", "OPTIONS",
 ];
 
 /// A small generator (xorshift64*): no quality is needed, only the same numbers everywhere.
@@ -83,51 +96,61 @@ impl Targets {
         usize::try_from(number).unwrap() % bound
     }
 
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
     /// The next method and target.
-    pub(super) fn next(&mut self) -> (&'static str, String) {
-        let method = self.one(&["GET", "GET", "GET", "POST", "HEAD", "DELETE", "PUT"]);
-        let mut target = self.one(&PATHS).to_owned();
+    pub(super) fn next(&mut self) -> (&'static str, Vec<u8>) {
+        let method = self.one(&METHODS);
+        let mut target = self.one(&PATHS).as_bytes().to_vec();
         for _ in 0..self.below(4) {
             let at = self.below(target.len() + 1);
             match self.below(8) {
-                0 => target.insert_str(at, self.one(&INSERTS)),
+                0 => insert(&mut target, at, self.one(&INSERTS)),
                 1..=3 if at < target.len() => self.encode(&mut target, at),
                 4 if at < target.len() => {
-                    let changed = target.as_bytes()[at] ^ 0x20;
+                    let changed = target[at] ^ 0x20;
                     if changed.is_ascii_graphic() {
-                        target.replace_range(at..=at, &char::from(changed).to_string());
+                        target[at] = changed;
                     }
                 }
                 5 => {
-                    let slash = target
-                        .match_indices('/')
-                        .nth(self.below(4))
-                        .map(|(at, _)| at);
-                    target.insert_str(slash.unwrap_or(at), self.one(&INSERTS));
+                    let mut slashes = (0..target.len()).filter(|at| target[*at] == b'/');
+                    let slash = slashes.nth(self.below(4));
+                    insert(&mut target, slash.unwrap_or(at), self.one(&INSERTS));
                 }
                 6 => {
-                    target =
-                        target.replacen('/', self.one(&["//", "/%2f", "/./", "/x/../", "/"]), 2)
+                    let other = self.one(&["//", "/%2f", "/./", "/x/../", "/"]);
+                    let slashes = (0..target.len()).filter(|at| target[*at] == b'/');
+                    // From behind, so that the first stays where it is.
+                    for slash in slashes.take(2).collect::<Vec<_>>().into_iter().rev() {
+                        target.splice(slash..=slash, other.bytes());
+                    }
                 }
-                _ => target.push_str(self.one(&INSERTS)),
+                _ => target.extend(self.one(&INSERTS)),
             }
+        }
+        // In absolute form, now and then (RFC 9112 section 3.2.2).
+        if self.below(25) == 0 {
+            insert(&mut target, 0, b"http://gateway.test");
         }
         (method, target)
     }
 
-    /// Percent-encodes the character at `at`, once or twice.
-    fn encode(&mut self, target: &mut String, at: usize) {
-        let byte = target.as_bytes()[at];
+    /// Percent-encodes the byte at `at`, once or twice.
+    fn encode(&mut self, target: &mut Vec<u8>, at: usize) {
+        let byte = target[at];
         let encoded = match self.below(5) {
             0 => format!("%{byte:02x}"),
             1 => format!("%25{byte:02x}"),
             2 => format!("%{byte:02x}").replace('%', "%%"),
             _ => format!("%{byte:02X}"),
         };
-        target.replace_range(at..=at, &encoded);
+        target.splice(at..=at, encoded.bytes());
     }
+}
+
+fn insert(target: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+    target.splice(at..at, bytes.iter().copied());
 }
