@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::Problem;
-use super::parse::{Parsed, boolean, duration, integer, list, text, word};
+use super::parse::{Parsed, boolean, duration, integer, text, word};
 use super::postgres::{Form, url};
 use super::reader::Reader;
-use super::tls::{self, TlsKeys};
+use super::tls::{self, OPERATORS_OWN, TlsKeys};
 use super::value::{Mismatch, Value};
 use crate::{secret::Secret, tls::ClientTls};
+
+mod switches;
+
+use self::switches::Lists;
 
 /// The files that TLS is spoken with.
 const TLS_KEYS: TlsKeys = TlsKeys {
@@ -75,12 +79,14 @@ impl RedisConfig {
         let key_prefix = reader.value("redis.key_prefix", text);
         let timeouts = Duration::from_millis(1)..=Duration::from_secs(10);
         let timeout = reader.value("redis.timeout", duration(timeouts));
-        let sentinels = reader.value("redis.sentinels", list(node));
+        let Lists {
+            sentinels,
+            cluster_nodes,
+        } = Lists::read(reader);
         // Dify's own variables may name a service where no sentinels are in use.
         let service_name = reader
             .optional("redis.service_name", word)
             .filter(|_| !sentinels.is_empty());
-        let cluster_nodes = reader.value("redis.cluster_nodes", list(node));
         if !sentinels.is_empty() && !reader.is_set("redis.service_name") {
             reader.missing(
                 "redis.service_name",
