@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::Problem;
 use super::parse::{Parsed, boolean, duration, integer, text, word};
-use super::postgres::{Form, url};
+use super::postgres::{Form, url as secret_url};
 use super::reader::Reader;
 use super::tls::{self, OPERATORS_OWN, TlsKeys};
 use super::value::{Mismatch, Value};
 use crate::{secret::Secret, tls::ClientTls};
 
 mod switches;
+mod url;
 
 use self::switches::Lists;
 
@@ -135,20 +136,18 @@ impl RedisTarget {
         match form {
             Form::Url => {
                 let schemes = ["redis", "rediss", "unix", "redis+unix"];
-                let url = url(reader, "redis.url", &schemes)?;
-                if url.expose().contains('#') {
-                    // Clients take `#insecure` for "believe every certificate".
+                let address = secret_url(reader, "redis.url", &schemes)?;
+                if let Some(flaw) = url::flaw(address.expose()) {
                     reader.problem(Problem {
                         key: "redis.url".to_owned(),
                         origin: reader.origin("redis.url"),
-                        got: None,
-                        need: "a URL without a fragment: certificates are always verified"
-                            .to_owned(),
-                        remedy: Some("name the authority in redis.tls_ca".to_owned()),
+                        got: flaw.got,
+                        need: flaw.need.to_owned(),
+                        remedy: Some(flaw.remedy.to_owned()),
                     });
                     return None;
                 }
-                Some(Self::Url(url))
+                Some(Self::Url(address))
             }
             Form::Parts => {
                 let host = reader.optional("redis.host", word);

@@ -135,3 +135,45 @@ fn a_node_of_a_cluster_with_anything_else_is_refused_without_showing_a_password(
     let problem = refused("user:hunter2@redis:6379");
     assert!(!problem.contains("hunter2"), "{problem}");
 }
+
+#[test]
+fn a_query_of_redis_url_that_means_nothing_here_is_refused() {
+    let with = |url: &str| load_with("", &[("DIFYGATE__REDIS__URL", url)]);
+    for url in [
+        "redis://:hunter3@h:6379/0?db=2",
+        "redis://h?password=hunter3",
+        "redis://h?ssl_cert_reqs=none",
+        "redis://u:12?hunter3&hunter3@h",
+        "redis://h?protocol=4",
+        "redis://h?protocol=2&protocol=3",
+        "unix:///s?db=2&password=hunter3",
+        "unix:///s?db=-1",
+        "unix:///s?db=0&db=1",
+        "redis://h/-1",
+        "redis://h/256",
+        "redis://h/+1",
+        "redis://h/hunter3",
+        "redis:///0",
+        "redis://:hun/ter3@h",
+        "rediss://h/#insecure",
+    ] {
+        let problems = with(url).expect_err(url).problems;
+        assert_eq!(problems.len(), 1, "{url}");
+        let shown = problems[0].to_string();
+        assert!(
+            shown.starts_with("redis.url  DIFYGATE__REDIS__URL"),
+            "{shown}"
+        );
+        assert!(!shown.contains("hunter3"), "{shown}");
+    }
+    for url in [
+        "redis://h",
+        "redis://h/",
+        "redis://u:hun%3Fter3@h:6379/255?protocol=resp3",
+        "rediss://[::1]:6380/2",
+        "unix:///s?db=2&user=u&pass=hunter3",
+        "redis+unix:///s",
+    ] {
+        assert!(with(url).is_ok(), "{url}");
+    }
+}
