@@ -5,7 +5,7 @@
 
 mod spelling;
 
-pub(crate) use self::spelling::closest;
+pub(crate) use self::spelling::{closest, distance};
 
 use self::Form::{Routes, Secret, SecretTable, Value};
 use self::InForce::{Live, Now};

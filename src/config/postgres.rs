@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod names;
 mod parameters;
 
 use super::Problem;
@@ -176,12 +177,12 @@ fn read_parameters(reader: &mut Reader<'_>) -> Option<(PostgresTls, parameters::
             continue;
         } else if reader.layer(path) == 1 {
             // Meant for Dify's driver, which knows others.
-            reader.warn(path, &format!("{name:?} has no effect here"));
+            reader.warn(path, &format!("{} has no effect here", names::shown(&name)));
         } else {
             reader.problem(Problem {
                 key: path.to_owned(),
                 origin: reader.origin(path),
-                got: Some(format!("{name:?}")),
+                got: Some(names::shown(&name)),
                 need: format!(
                     "sslmode, sslrootcert, sslcert, sslkey, {}",
                     HANDED_ON.join(", ")

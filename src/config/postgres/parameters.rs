@@ -6,10 +6,27 @@
 use std::path::Path;
 
 use super::{PostgresTls, SslMode};
-use crate::tls::{Authorities, ClientTls, Identity};
+use crate::tls::{Authorities, ClientTls, Identity, Unusable};
 
 /// What TLS is about; no others are understood here.
-const OF_TLS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+pub(super) const OF_TLS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+
+/// Values of `sslmode` that others know, or that are nearly right: a message may repeat them. Any other
+/// may have a password in it that was to be a parameter of its own.
+const KNOWN_ELSEWHERE: [&str; 12] = [
+    "1",
+    "allow",
+    "enable",
+    "no-verify",
+    "on",
+    "preferred",
+    "required",
+    "true",
+    "verify",
+    "verify_ca",
+    "verify_full",
+    "verify_identity",
+];
 
 /// Names and values, in order.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -67,8 +84,12 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
         Some("verify-ca") => SslMode::VerifyCa,
         Some("verify-full") => SslMode::VerifyFull,
         Some(other) => {
+            let known = KNOWN_ELSEWHERE.iter().find(|known| **known == other);
             return Err((
-                format!("sslmode={other}"),
+                known.map_or_else(
+                    || "another sslmode".to_owned(),
+                    |it| format!("sslmode={it}"),
+                ),
                 "sslmode disable, prefer, require, verify-ca or verify-full",
             ));
         }
@@ -110,14 +131,14 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
         None | Some("system") => None,
         Some(path) => Some(
             Authorities::read(Path::new(path))
-                .map_err(|error| (format!("sslrootcert: {error}"), need_file))?,
+                .map_err(|error| (unusable("sslrootcert", &[path], &error), need_file))?,
         ),
     };
     let identity = match (find("sslcert"), find("sslkey")) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some(
             Identity::read(Path::new(cert), Path::new(key))
-                .map_err(|error| (format!("sslcert: {error}"), need_file))?,
+                .map_err(|error| (unusable("sslcert", &[cert, key], &error), need_file))?,
         ),
         _ => return Err(("one of sslcert and sslkey".to_owned(), "both, or neither")),
     };
@@ -128,6 +149,17 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
             identity,
         },
     })
+}
+
+/// Says what is wrong with a file, whose name is told if it is no more than that: a password may
+/// have been written into it in place of a parameter of its own.
+fn unusable(name: &str, paths: &[&str], error: &Unusable) -> String {
+    let is_plain = |path: &&str| !path.contains(['=', ';', '@', ',', '&', '?', ' ']);
+    if paths.iter().all(is_plain) {
+        format!("{name}: {error}")
+    } else {
+        format!("{name}: a file of another name, which cannot be used")
+    }
 }
 
 #[cfg(test)]
