@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+mod address;
 mod names;
 mod parameters;
 
 use super::Problem;
-use super::parse::{duration, filled, integer, text, word};
+use super::parse::{duration, filled, integer, text};
 use super::reader::Reader;
 use super::value::Mismatch;
 use crate::{secret::Secret, tls::ClientTls};
@@ -71,9 +72,9 @@ pub enum PostgresTarget {
     Url(Secret),
     /// The address in parts, as Dify's own variables give it.
     Parts {
-        /// Host name, address, or the directory of a Unix socket.
+        /// Host names, addresses, or directories of Unix sockets, with commas between them.
         host: String,
-        /// TCP port.
+        /// TCP port, of all of them.
         port: u16,
         /// Role to connect as.
         user: String,
@@ -121,11 +122,21 @@ impl PostgresTarget {
             Form::Url => {
                 let url = url(reader, "postgres.url", &["postgres", "postgresql"])?;
                 let (rest, pairs) = parameters::take_from(url.expose());
+                if let Some((got, need)) = address::flaw(&rest) {
+                    reader.problem(Problem {
+                        key: "postgres.url".to_owned(),
+                        origin: reader.origin("postgres.url"),
+                        got: Some(got),
+                        need,
+                        remedy: None,
+                    });
+                    return None;
+                }
                 let tls = read_tls(reader, "postgres.url", &pairs)?;
                 Some((Self::Url(Secret::new(rest)), tls))
             }
             Form::Parts => {
-                let host = reader.optional("postgres.host", word);
+                let host = reader.optional("postgres.host", address::hosts);
                 let port = reader.value("postgres.port", integer(1..=u16::MAX));
                 let user = reader.value("postgres.user", filled);
                 let password = reader.secret("postgres.password");
