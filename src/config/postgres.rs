@@ -5,6 +5,7 @@ use std::time::Duration;
 mod address;
 mod names;
 mod parameters;
+mod wishes;
 
 use super::Problem;
 use super::parse::{duration, filled, integer, text};
@@ -158,7 +159,7 @@ impl PostgresTarget {
 
 fn read_tls(reader: &mut Reader<'_>, path: &str, pairs: &parameters::Pairs) -> Option<PostgresTls> {
     match parameters::tls(pairs) {
-        Ok(tls) => Some(tls),
+        Ok(tls) => wishes::heed_variables(reader, path, pairs, tls.mode).then_some(tls),
         Err((got, need)) => {
             reader.problem(Problem {
                 key: path.to_owned(),
@@ -184,10 +185,10 @@ fn read_parameters(reader: &mut Reader<'_>) -> Option<(PostgresTls, parameters::
     for (name, value) in pairs {
         if HANDED_ON.contains(&name.as_str()) {
             handed_on.push((name, value));
-        } else if parameters::is_of_tls(&name) {
+        } else if parameters::is_of_tls(&name) || wishes::wish(&name, &value).is_some() {
             continue;
         } else if reader.layer(path) == 1 {
-            // Meant for Dify's driver, which knows others.
+            // Meant for Dify's driver, which knows others. None of them is about security.
             reader.warn(path, &format!("{} has no effect here", names::shown(&name)));
         } else {
             reader.problem(Problem {

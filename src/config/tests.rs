@@ -1,5 +1,6 @@
 //! Whole loads: layers, origins, messages.
 
+mod postgres;
 mod redis;
 mod secrets;
 

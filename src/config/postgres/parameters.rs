@@ -5,11 +5,15 @@
 
 use std::path::Path;
 
-use super::{PostgresTls, SslMode};
+use super::wishes::{Wish, wish};
+use super::{PostgresTls, SslMode, names};
 use crate::tls::{Authorities, ClientTls, Identity, Unusable};
 
 /// What TLS is about; no others are understood here.
 pub(super) const OF_TLS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+
+/// What is handed on, and has to go with TLS.
+const BOTH: [&str; 2] = ["channel_binding", "sslnegotiation"];
 
 /// Values of `sslmode` that others know, or that are nearly right: a message may repeat them. Any other
 /// may have a password in it that was to be a parameter of its own.
@@ -46,12 +50,14 @@ pub(super) fn take_from(url: &str) -> (String, Pairs) {
     let (mut kept, mut taken) = (Vec::new(), Pairs::new());
     for pair in url[query + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decoded(name);
-        if name == "channel_binding" || OF_TLS.contains(&name.as_str()) {
-            taken.push((name.clone(), decoded(value)));
-        }
-        if !OF_TLS.contains(&name.as_str()) {
+        let (name, value) = (decoded(name), decoded(value));
+        let is_wish = wish(&name, &value).is_some();
+        let for_both = BOTH.contains(&name.as_str());
+        if !(is_wish || is_of_tls(&name)) || for_both {
             kept.push(pair);
+        }
+        if is_wish || is_of_tls(&name) || for_both {
+            taken.push((name, value));
         }
     }
     let mut rest = url[..query].to_owned();
@@ -73,6 +79,14 @@ pub(super) fn is_of_tls(name: &str) -> bool {
 /// What is wrong and what is needed, in that order. Nothing that would be weaker than what the
 /// parameters seem to ask for is accepted.
 pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> {
+    let unmet = |(name, value): &&(String, String)| wish(name, value) == Some(Wish::Unmet);
+    if let Some((name, _)) = pairs.iter().find(unmet) {
+        return Err((
+            names::shown(name),
+            "sslmode, sslrootcert, sslcert, sslkey or sslnegotiation: the gateway cannot do what \
+             others ask for",
+        ));
+    }
     let find = |wanted: &str| {
         let mut values = pairs.iter().rev().filter(|(name, _)| name == wanted);
         values.next().map(|(_, value)| value.as_str())
@@ -125,6 +139,13 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
                 "an sslmode other than disable",
             ));
         }
+    }
+    let direct = find("sslnegotiation") == Some("direct");
+    if direct && matches!(mode, SslMode::Disable | SslMode::Prefer) {
+        return Err((
+            "sslnegotiation=direct where TLS is not required".to_owned(),
+            "sslmode require, verify-ca or verify-full beside it",
+        ));
     }
     let need_file = "a PEM file that can be read and used";
     let authorities = match root {
@@ -214,8 +235,26 @@ mod tests {
             "sslmode=require&sslcert=/nowhere/own.pem",
             "sslcert=/a&sslkey=/b",
             "channel_binding=require",
+            "sslmode=verify-full&sslcrl=/crl.pem",
+            "sslmode=verify-full&ssl_min_protocol_version=TLSv1.3",
+            "sslmode=verify-full&sslcertmode=require",
+            "sslnegotiation=direct",
+            "sslmode=prefer&sslnegotiation=direct",
+            "gssencmode=require",
+            "require_auth=scram-sha-256",
+            "requirepeer=postgres",
+            "requiressl=1",
+            "sslanything=1",
         ] {
             assert!(mode(&format!("postgres://h/d?{query}")).is_err(), "{query}");
+        }
+        for query in [
+            "gssencmode=disable&sslsni=1&sslcompression=0&sslcrl=",
+            "ssl_min_protocol_version=TLSv1.2&sslmode=disable",
+        ] {
+            let url = format!("postgres://h/d?{query}&options=-c");
+            assert_eq!(mode(&url), Ok(SslMode::Disable), "{query}");
+            assert_eq!(take_from(&url).0, "postgres://h/d?options=-c");
         }
     }
 }
