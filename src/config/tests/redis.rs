@@ -177,3 +177,39 @@ fn a_query_of_redis_url_that_means_nothing_here_is_refused() {
         assert!(with(url).is_ok(), "{url}");
     }
 }
+
+#[test]
+fn sentinels_and_clusters_get_the_credentials_that_dify_sends_them() {
+    let credentials =
+        |more: &str, pairs: &[(&str, &str)]| match from_dify(more, pairs).config.redis.target {
+            RedisTarget::Parts {
+                username, password, ..
+            } => (username, password.map(|it| it.expose().to_owned())),
+            RedisTarget::Url(_) => panic!("not set"),
+        };
+    let some = |text: &str| Some(text.to_owned());
+    let server = [("REDIS_USERNAME", "u"), ("REDIS_PASSWORD", "p")];
+    let of_cluster = ("REDIS_CLUSTERS_PASSWORD", "c");
+    let difys = [&server[..], &[CLUSTERS, USE_CLUSTERS]].concat();
+    let with = |pairs: &[(&'static str, &'static str)]| [pairs, &[of_cluster]].concat();
+
+    assert_eq!(credentials("", &with(&server)), (some("u"), some("p")));
+    assert_eq!(credentials("", &difys), (None, None));
+    assert_eq!(credentials("", &with(&difys)), (None, some("c")));
+    let own = "redis.cluster_nodes = ['own:1']";
+    assert_eq!(credentials(own, &server), (some("u"), some("p")));
+    assert_eq!(credentials(own, &with(&server)), (None, some("c")));
+    let own = "redis.username = 'me'\nredis.password = 'mine'";
+    assert_eq!(credentials(own, &with(&difys)), (some("me"), some("mine")));
+
+    let sentinels = [
+        SENTINELS,
+        SERVICE,
+        USE_SENTINEL,
+        ("REDIS_SENTINEL_USERNAME", "s"),
+        ("REDIS_SENTINEL_PASSWORD", "hunter3"),
+    ];
+    let redis = from_dify("", &sentinels).config.redis;
+    assert_eq!(redis.sentinel_username.as_deref(), Some("s"));
+    assert_eq!(redis.sentinel_password.unwrap().expose(), "hunter3");
+}
