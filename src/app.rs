@@ -9,7 +9,7 @@ use crate::{
     activity::Activity,
     check::{self, TokenChecker},
     clock::{Clock, SystemClock},
-    config::{Coherence, Config, ListenAddress, Problem},
+    config::{Coherence, Config, ListenAddress, Origins, Problem},
     entropy::{Entropy, OsEntropy},
     gateway::{
         self, AccessLines, Backends, Gateway, Heads, RequestIds, Routing, Settings, SharedGateway,
@@ -69,6 +69,17 @@ pub enum StartError {
         /// What the operating system said.
         error: io::Error,
     },
+}
+
+impl StartError {
+    /// Says of each problem where its key was set.
+    #[must_use]
+    pub fn placed(mut self, origins: &Origins) -> Self {
+        if let Self::Invalid(problems) = &mut self {
+            origins.place(problems);
+        }
+        self
+    }
 }
 
 /// A gateway that is wired, but neither runs nor accepts anything yet.
@@ -269,24 +280,29 @@ pub struct Checked {
     tls: Option<Arc<Tls>>,
 }
 
-/// Builds the route table, which checks the rules of the configuration against the built-in rows,
-/// and reads the files of `server.tls`.
+/// Checks what a configuration says, without connecting to anything.
+///
+/// The route table checks its rules against the built-in rows, the files of `server.tls` are read,
+/// and the addresses of stores and of the enterprise service understood.
 ///
 /// # Errors
 ///
-/// [`StartError::Invalid`] with every rule that opens what is guarded, and every file that cannot
-/// be used.
+/// [`StartError::Invalid`] with every rule that opens what is guarded, every file that cannot
+/// be used, and every address.
 pub fn check(config: &Config) -> Result<Checked, StartError> {
     let routes = routes_of(config, config.enterprise.enabled);
     let tls = config.server.tls.as_ref().map(Tls::load).transpose();
+    let mut others = stores::check(config);
+    others.extend(enterprise::check(&config.enterprise).err());
     match (routes, tls) {
-        (Ok(routes), Ok(tls)) => Ok(Checked {
+        (Ok(routes), Ok(tls)) if others.is_empty() => Ok(Checked {
             routes,
             tls: tls.map(Arc::new),
         }),
         (routes, tls) => {
             let mut problems = routes.err().unwrap_or_default();
             problems.extend(tls.err().unwrap_or_default());
+            problems.extend(others);
             Err(StartError::Invalid(problems))
         }
     }

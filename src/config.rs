@@ -12,6 +12,7 @@ mod keys;
 mod layers;
 mod listen;
 mod log;
+mod origins;
 mod parse;
 mod postgres;
 mod problem;
@@ -37,6 +38,7 @@ pub use self::forward::{ForwardAuthorization, ForwardConfig, ForwardIdentity};
 pub use self::keys::key_paths;
 pub use self::listen::ListenAddress;
 pub use self::log::{AccessLog, AuditStream, LogConfig, LogFormat, LogLevel};
+pub use self::origins::Origins;
 pub use self::postgres::{PostgresConfig, PostgresTarget, PostgresTls, SslMode};
 pub use self::problem::{Invalid, Problem};
 pub use self::redis::{NodeAddress, RedisConfig, RedisTarget};
@@ -97,6 +99,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// How every key was spelt.
     pub spelling: Spelling,
+    /// Where every key was set.
+    pub origins: Origins,
 }
 
 /// Merges the layers and parses the result.
@@ -111,6 +115,7 @@ pub struct Loaded {
 pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Invalid> {
     let (layers, problems) = layers::merge(file, env)?;
     let spelling = Spelling::of(&layers, env);
+    let origins = Origins::of(&layers);
     let mut reader = Reader::new(layers, env, problems);
 
     let config = read(&mut reader);
@@ -120,6 +125,7 @@ pub fn load(file: Option<(&str, &str)>, env: &Environment) -> Result<Loaded, Inv
             config,
             warnings,
             spelling,
+            origins,
         }),
         _ => Err(Invalid { problems }),
     }

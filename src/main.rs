@@ -98,6 +98,7 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
         mut config,
         warnings,
         spelling,
+        origins,
     } = load(file)?;
     let clock = app::system_clock();
     let health = Health::new(&clock);
@@ -109,8 +110,10 @@ fn serve(options: &Serve) -> anyhow::Result<()> {
     open_files::fit(&mut config);
     complete(async {
         let mut signals = Signals::install().context("no signal handler could be installed")?;
+        let placed = |error: StartError| error.placed(&origins);
+        app::check(&config).map_err(placed)?;
         let stores = StoreSet::from_config(&config, &health).map_err(StartError::Invalid)?;
-        let app = App::build(&config, clock, health, stores)?;
+        let app = App::build(&config, clock, health, stores).map_err(placed)?;
         let live = app.live();
         let reload = async || {
             let reloaded: anyhow::Result<()> = async {
@@ -216,7 +219,7 @@ fn check(file: &ConfigFile, connect: bool) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         writeln!(out, "warning: {warning}")?;
     }
-    app::check(&loaded.config)?;
+    app::check(&loaded.config).map_err(|error| error.placed(&loaded.origins))?;
     writeln!(out, "the configuration is valid")?;
     if connect {
         let problems =

@@ -33,19 +33,34 @@ impl Enterprise {
         if !config.enabled {
             return Ok(None);
         }
-        let Some(api_url) = &config.api_url else {
+        if config.api_url.is_none() {
             tracing::warn!("enterprise.api_url is not set: signing in by SSO stays 404");
             return Ok(None);
-        };
+        }
         if config.secret_key.is_none() {
             tracing::warn!("enterprise.secret_key is not set: the service will refuse us");
         }
-        let client = EnterpriseClient::new(api_url, config.secret_key.as_ref());
-        let client: Arc<dyn EnterpriseService> = Arc::new(client.map_err(|error| problem(&error))?);
-        let health = health.with_enterprise();
-        let licence = Licence::new(Arc::clone(&client), Arc::clone(clock), health);
-        Ok(Some(Self { client, licence }))
+        let client = check(config)?.map(|client| {
+            let client: Arc<dyn EnterpriseService> = Arc::new(client);
+            let health = health.with_enterprise();
+            let licence = Licence::new(Arc::clone(&client), Arc::clone(clock), health);
+            Self { client, licence }
+        });
+        Ok(client)
     }
+}
+
+/// Builds the client, where there is a service to talk to.
+///
+/// # Errors
+///
+/// What makes the service impossible to talk to.
+pub(super) fn check(config: &EnterpriseConfig) -> Result<Option<EnterpriseClient>, Problem> {
+    let api_url = config.api_url.as_ref().filter(|_| config.enabled);
+    api_url
+        .map(|api_url| EnterpriseClient::new(api_url, config.secret_key.as_ref()))
+        .transpose()
+        .map_err(|error| problem(&error))
 }
 
 fn problem(error: &InvalidTarget) -> Problem {

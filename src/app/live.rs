@@ -62,12 +62,13 @@ impl Live {
         levels: &LogLevels,
     ) -> Result<(), StartError> {
         let config = &loaded.config;
+        let placed = |error: StartError| error.placed(&loaded.origins);
         // What would not do at the next start will not do now.
-        routes_of(config, config.enterprise.enabled).map_err(StartError::Invalid)?;
+        super::check(config).map_err(placed)?;
         let table = routes_of(config, self.enterprise).map_err(StartError::Invalid)?;
         let before = self.routing.get();
         let routing = before.next(table, &config.routes);
-        let routing = routing.map_err(|error| nobody_vouches(&error))?;
+        let routing = routing.map_err(|error| placed(nobody_vouches(&error)))?;
         let new_backends = routing.new_backends(&before);
         let keys = keys_of(config)?;
         // No request waits for a name to be resolved, so that comes first.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, Problem},
+    config::{Config, PostgresTarget, Problem, RedisTarget},
     health::Health,
     store::{
         Directory, FlowStore, Nonces, SessionStore, TokenCache, TokenStore, Windows,
-        postgres::{PgDirectory, PgSessionStore, PgTokenStore, PostgresLink},
-        redis::{RedisFlowStore, RedisLink, RedisNonces, RedisTokenCache, RedisWindows},
+        postgres::{self, PgDirectory, PgSessionStore, PgTokenStore, PostgresLink},
+        redis::{self, RedisFlowStore, RedisLink, RedisNonces, RedisTokenCache, RedisWindows},
     },
 };
 
@@ -46,9 +46,9 @@ impl StoreSet {
     /// Every target that cannot be understood.
     pub fn from_config(config: &Config, health: &Health) -> Result<Self, Vec<Problem>> {
         let postgres = PostgresLink::new(&config.postgres, Arc::clone(&health.postgres))
-            .map_err(|error| invalid_target("postgres.url", &error));
+            .map_err(|error| invalid_postgres(config, &error));
         let redis = RedisLink::new(&config.redis, Arc::clone(&health.redis))
-            .map_err(|error| invalid_target("redis.url", &error));
+            .map_err(|error| invalid_redis(config, &error));
         match (postgres, redis) {
             (Ok(postgres), Ok(redis)) => Ok(Self {
                 stores: Stores {
@@ -77,12 +77,41 @@ impl StoreSet {
     }
 }
 
+/// Understands where Postgres and Redis are, and says of which that cannot be done.
+pub(super) fn check(config: &Config) -> Vec<Problem> {
+    let postgres = PostgresLink::check(&config.postgres)
+        .map_err(|error| invalid_postgres(config, &error))
+        .err();
+    let redis = RedisLink::check(&config.redis)
+        .map_err(|error| invalid_redis(config, &error))
+        .err();
+    postgres.into_iter().chain(redis).collect()
+}
+
+fn invalid_postgres(config: &Config, error: &postgres::InvalidTarget) -> Problem {
+    let key = match config.postgres.target {
+        PostgresTarget::Url(_) => "postgres.url",
+        // Its other parts cannot be wrong any more.
+        PostgresTarget::Parts { .. } => "postgres.parameters",
+    };
+    invalid_target(key, error)
+}
+
+fn invalid_redis(config: &Config, error: &redis::InvalidTarget) -> Problem {
+    let key = match config.redis.target {
+        RedisTarget::Url(_) => "redis.url",
+        RedisTarget::Parts { .. } => "redis.host",
+    };
+    invalid_target(key, error)
+}
+
+/// The errors name options, and no value of any.
 fn invalid_target(key: &str, error: &dyn std::error::Error) -> Problem {
     Problem {
         key: key.to_owned(),
         origin: None,
-        got: None,
-        need: format!("a target that can be connected to ({error})"),
+        got: Some(error.to_string()),
+        need: "a target that can be connected to".to_owned(),
         remedy: None,
     }
 }

@@ -5,7 +5,7 @@
 
 mod spelling;
 
-pub(crate) use self::spelling::closest;
+pub(crate) use self::spelling::{closest, distance};
 
 use self::Form::{Routes, Secret, SecretTable, Value};
 use self::InForce::{Live, Now};
@@ -164,6 +164,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("redis.timeout", "100ms", Now),
     key("redis.sentinels", "", Now).dify("REDIS_SENTINELS"),
     unset("redis.service_name", Now).dify("REDIS_SENTINEL_SERVICE_NAME"),
+    unset("redis.sentinel_username", Now).dify("REDIS_SENTINEL_USERNAME"),
+    unset("redis.sentinel_password", Now).dify("REDIS_SENTINEL_PASSWORD").secret(),
     key("redis.cluster_nodes", "", Now).dify("REDIS_CLUSTERS"),
     key("token_cache.capacity", "100000", Now),
     key("token_cache.positive_ttl", "60s", Now),

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+mod address;
+mod names;
 mod parameters;
+mod wishes;
 
 use super::Problem;
-use super::parse::{duration, filled, integer, text, word};
+use super::parse::{duration, filled, integer, text};
 use super::reader::Reader;
 use super::value::Mismatch;
 use crate::{secret::Secret, tls::ClientTls};
@@ -70,9 +73,9 @@ pub enum PostgresTarget {
     Url(Secret),
     /// The address in parts, as Dify's own variables give it.
     Parts {
-        /// Host name, address, or the directory of a Unix socket.
+        /// Host names, addresses, or directories of Unix sockets, with commas between them.
         host: String,
-        /// TCP port.
+        /// TCP port, of all of them.
         port: u16,
         /// Role to connect as.
         user: String,
@@ -120,11 +123,21 @@ impl PostgresTarget {
             Form::Url => {
                 let url = url(reader, "postgres.url", &["postgres", "postgresql"])?;
                 let (rest, pairs) = parameters::take_from(url.expose());
+                if let Some((got, need)) = address::flaw(&rest) {
+                    reader.problem(Problem {
+                        key: "postgres.url".to_owned(),
+                        origin: reader.origin("postgres.url"),
+                        got: Some(got),
+                        need,
+                        remedy: None,
+                    });
+                    return None;
+                }
                 let tls = read_tls(reader, "postgres.url", &pairs)?;
                 Some((Self::Url(Secret::new(rest)), tls))
             }
             Form::Parts => {
-                let host = reader.optional("postgres.host", word);
+                let host = reader.optional("postgres.host", address::hosts);
                 let port = reader.value("postgres.port", integer(1..=u16::MAX));
                 let user = reader.value("postgres.user", filled);
                 let password = reader.secret("postgres.password");
@@ -146,7 +159,7 @@ impl PostgresTarget {
 
 fn read_tls(reader: &mut Reader<'_>, path: &str, pairs: &parameters::Pairs) -> Option<PostgresTls> {
     match parameters::tls(pairs) {
-        Ok(tls) => Some(tls),
+        Ok(tls) => wishes::heed_variables(reader, path, pairs, tls.mode).then_some(tls),
         Err((got, need)) => {
             reader.problem(Problem {
                 key: path.to_owned(),
@@ -172,16 +185,16 @@ fn read_parameters(reader: &mut Reader<'_>) -> Option<(PostgresTls, parameters::
     for (name, value) in pairs {
         if HANDED_ON.contains(&name.as_str()) {
             handed_on.push((name, value));
-        } else if parameters::is_of_tls(&name) {
+        } else if parameters::is_of_tls(&name) || wishes::wish(&name, &value).is_some() {
             continue;
         } else if reader.layer(path) == 1 {
-            // Meant for Dify's driver, which knows others.
-            reader.warn(path, &format!("{name:?} has no effect here"));
+            // Meant for Dify's driver, which knows others. None of them is about security.
+            reader.warn(path, &format!("{} has no effect here", names::shown(&name)));
         } else {
             reader.problem(Problem {
                 key: path.to_owned(),
                 origin: reader.origin(path),
-                got: Some(format!("{name:?}")),
+                got: Some(names::shown(&name)),
                 need: format!(
                     "sslmode, sslrootcert, sslcert, sslkey, {}",
                     HANDED_ON.join(", ")

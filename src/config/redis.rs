@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use super::Problem;
-use super::parse::{Parsed, boolean, duration, integer, list, text, word};
-use super::postgres::{Form, url};
+use super::parse::{Parsed, boolean, duration, integer, text, word};
+use super::postgres::{Form, url as secret_url};
 use super::reader::Reader;
-use super::tls::{self, TlsKeys};
+use super::tls::{self, OPERATORS_OWN, TlsKeys};
 use super::value::{Mismatch, Value};
 use crate::{secret::Secret, tls::ClientTls};
+
+mod switches;
+mod url;
+
+use self::switches::Lists;
 
 /// The files that TLS is spoken with.
 const TLS_KEYS: TlsKeys = TlsKeys {
@@ -34,6 +39,10 @@ pub struct RedisConfig {
     pub sentinels: Vec<NodeAddress>,
     /// Name of the master the sentinels watch; set exactly where there are sentinels.
     pub service_name: Option<String>,
+    /// ACL user that the sentinels are asked as; `None`: the default user.
+    pub sentinel_username: Option<String>,
+    /// Password of that user; `None`: no AUTH is sent to sentinels.
+    pub sentinel_password: Option<Secret>,
     /// Nodes of a cluster, asked for the others; empty: no cluster. Only user and password of
     /// `target` apply then.
     pub cluster_nodes: Vec<NodeAddress>,
@@ -70,17 +79,21 @@ pub enum RedisTarget {
 
 impl RedisConfig {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let target = RedisTarget::read(reader);
+        let Lists {
+            sentinels,
+            cluster_nodes,
+        } = Lists::read(reader);
+        let target = RedisTarget::read(reader, !cluster_nodes.is_empty());
         let tls = read_tls(reader, target.as_ref());
         let key_prefix = reader.value("redis.key_prefix", text);
         let timeouts = Duration::from_millis(1)..=Duration::from_secs(10);
         let timeout = reader.value("redis.timeout", duration(timeouts));
-        let sentinels = reader.value("redis.sentinels", list(node));
         // Dify's own variables may name a service where no sentinels are in use.
         let service_name = reader
             .optional("redis.service_name", word)
             .filter(|_| !sentinels.is_empty());
-        let cluster_nodes = reader.value("redis.cluster_nodes", list(node));
+        let sentinel_username = reader.optional("redis.sentinel_username", text);
+        let sentinel_password = reader.secret("redis.sentinel_password");
         if !sentinels.is_empty() && !reader.is_set("redis.service_name") {
             reader.missing(
                 "redis.service_name",
@@ -106,13 +119,15 @@ impl RedisConfig {
             timeout,
             sentinels,
             service_name,
+            sentinel_username,
+            sentinel_password,
             cluster_nodes,
         })
     }
 }
 
 impl RedisTarget {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut Reader<'_>, in_cluster: bool) -> Option<Self> {
         let form = Form::choose(
             reader,
             "redis.url",
@@ -129,26 +144,23 @@ impl RedisTarget {
         match form {
             Form::Url => {
                 let schemes = ["redis", "rediss", "unix", "redis+unix"];
-                let url = url(reader, "redis.url", &schemes)?;
-                if url.expose().contains('#') {
-                    // Clients take `#insecure` for "believe every certificate".
+                let address = secret_url(reader, "redis.url", &schemes)?;
+                if let Some(flaw) = url::flaw(address.expose()) {
                     reader.problem(Problem {
                         key: "redis.url".to_owned(),
                         origin: reader.origin("redis.url"),
-                        got: None,
-                        need: "a URL without a fragment: certificates are always verified"
-                            .to_owned(),
-                        remedy: Some("name the authority in redis.tls_ca".to_owned()),
+                        got: flaw.got,
+                        need: flaw.need.to_owned(),
+                        remedy: Some(flaw.remedy.to_owned()),
                     });
                     return None;
                 }
-                Some(Self::Url(url))
+                Some(Self::Url(address))
             }
             Form::Parts => {
                 let host = reader.optional("redis.host", word);
                 let port = reader.value("redis.port", integer(1..=u16::MAX));
-                let username = reader.optional("redis.username", text);
-                let password = reader.secret("redis.password");
+                let (username, password) = credentials(reader, in_cluster);
                 let db = reader.value("redis.db", integer(0..=u8::MAX));
                 Some(Self::Parts {
                     host: host?,
@@ -160,6 +172,24 @@ impl RedisTarget {
             }
         }
     }
+}
+
+/// Reads user and password. To a cluster Dify sends `REDIS_CLUSTERS_PASSWORD`, no user, and never
+/// `REDIS_PASSWORD`, which a cluster without a password would refuse.
+fn credentials(reader: &mut Reader<'_>, in_cluster: bool) -> (Option<String>, Option<Secret>) {
+    let is_own = |reader: &Reader<'_>, path| reader.layer(path) >= OPERATORS_OWN;
+    let of_cluster = reader.env().var("REDIS_CLUSTERS_PASSWORD");
+    let of_cluster = of_cluster.filter(|password| !password.trim().is_empty());
+    // Who lists the nodes in the file may have handed over the one or the other.
+    let as_dify = of_cluster.is_some() || !is_own(reader, "redis.cluster_nodes");
+    if !in_cluster || !as_dify || is_own(reader, "redis.password") {
+        let username = reader.optional("redis.username", text);
+        return (username, reader.secret("redis.password"));
+    }
+    let username = is_own(reader, "redis.username")
+        .then(|| reader.optional("redis.username", text))
+        .flatten();
+    (username, of_cluster.map(|it| Secret::new(it.to_owned())))
 }
 
 /// Reads whether TLS is spoken and with what; `None` when that cannot be told.

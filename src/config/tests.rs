@@ -1,5 +1,7 @@
 //! Whole loads: layers, origins, messages.
 
+mod postgres;
+mod redis;
 mod secrets;
 
 use std::time::Duration;
@@ -248,42 +250,4 @@ fn limits_are_counts_per_window_and_the_bearer_one_can_be_off() {
         })
     );
     assert_eq!(loaded("", &[]).config.rate_limits.bearer, None);
-}
-
-#[test]
-fn nodes_of_a_cluster_are_a_host_and_a_port_each() {
-    let nodes = |list: &str| {
-        let more = format!("redis.cluster_nodes = {list}");
-        let loaded = loaded(&more, &[]);
-        let nodes = loaded.config.redis.cluster_nodes.into_iter();
-        nodes.map(|node| (node.host, node.port)).collect::<Vec<_>>()
-    };
-
-    assert_eq!(nodes("[]"), []);
-    assert_eq!(
-        nodes("['redis-0:6379', '127.0.0.1:7001', '[::1]:7002']"),
-        [
-            ("redis-0".to_owned(), 6379),
-            ("127.0.0.1".to_owned(), 7001),
-            ("::1".to_owned(), 7002),
-        ]
-    );
-    let dify = [("REDIS_CLUSTERS", "redis-0:6379,redis-1:6379")];
-    assert_eq!(loaded("", &dify).config.redis.cluster_nodes.len(), 2);
-}
-
-#[test]
-fn a_node_of_a_cluster_with_anything_else_is_refused_without_showing_a_password() {
-    let refused = |node: &str| refused(&format!("redis.cluster_nodes = ['{node}']"), &[]).concat();
-    let url = "redis://redis:6379";
-
-    for node in ["redis", ":6379", "redis:", "redis:0", "::1", url] {
-        let problem = refused(node);
-        assert!(
-            problem.contains("need a node as \"host:port\""),
-            "{problem}"
-        );
-    }
-    let problem = refused("user:hunter2@redis:6379");
-    assert!(!problem.contains("hunter2"), "{problem}");
 }

@@ -9,7 +9,7 @@ use crate::tls::{Authorities, ClientTls, Identity, Unusable};
 
 /// The rank from which on a layer is the operator's own; below it, what Dify's `.env` sets for
 /// Dify may simply not apply here.
-const OPERATORS_OWN: u8 = 2;
+pub(crate) const OPERATORS_OWN: u8 = 2;
 
 /// Where the files are named.
 pub(crate) struct TlsKeys {

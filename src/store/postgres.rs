@@ -96,6 +96,14 @@ const STORE: &str = "postgres";
 #[error("postgres: {0}")]
 pub struct InvalidTarget(String);
 
+/// Understands where to go, and how TLS is spoken there.
+fn understood(config: &PostgresConfig) -> Result<(Target, tls::Connector), InvalidTarget> {
+    let target = Target::new(config)?;
+    let connector = tls::Connector::new(&config.tls);
+    let connector = connector.map_err(|error| InvalidTarget(error.to_string()))?;
+    Ok((target, connector))
+}
+
 /// A bounded pool of connections, every use of which has a deadline.
 ///
 /// It is a circuit breaker as well, where [`PostgresLink::keep_probing`] runs: once a probe has
@@ -119,6 +127,15 @@ pub struct PostgresLink {
 }
 
 impl PostgresLink {
+    /// Understands the target, and keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be understood.
+    pub fn check(config: &PostgresConfig) -> Result<(), InvalidTarget> {
+        understood(config).map(|_| ())
+    }
+
     /// Prepares a pool; nothing is connected yet.
     ///
     /// # Errors
@@ -128,9 +145,7 @@ impl PostgresLink {
         config: &PostgresConfig,
         health: Arc<Dependency>,
     ) -> Result<Arc<Self>, InvalidTarget> {
-        let target = Target::new(config)?;
-        let connector =
-            tls::Connector::new(&config.tls).map_err(|error| InvalidTarget(error.to_string()))?;
+        let (target, connector) = understood(config)?;
         let pool = Pool::builder(Opening::new(target, connector, config.timeout))
             .max_size(config.pool_size)
             .runtime(Runtime::Tokio1)

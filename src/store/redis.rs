@@ -100,6 +100,16 @@ impl RedisLink {
         }))
     }
 
+    /// Understands the target, and keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be understood.
+    pub fn check(config: &RedisConfig) -> Result<(), InvalidTarget> {
+        Endpoint::new(config, connect_timeout(config.timeout))?;
+        Ok(())
+    }
+
     /// Has `observer` told before another connection is used. Only the first call counts.
     pub fn report_to(&self, observer: Arc<dyn CacheObserver>) {
         let _ = self.observer.set(observer);

@@ -46,6 +46,8 @@ async fn link_as(
         tls: None,
         sentinels: Vec::new(),
         service_name: None,
+        sentinel_username: None,
+        sentinel_password: None,
         cluster_nodes: vec![NodeAddress {
             host: host.to_owned(),
             port: port.parse().unwrap(),

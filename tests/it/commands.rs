@@ -81,6 +81,48 @@ fn a_rule_that_opens_what_is_guarded_is_a_problem_too() {
 }
 
 #[test]
+fn check_refuses_whatever_serve_refuses_with_key_line_and_cause() {
+    let directory = tempfile::tempdir().unwrap();
+    let common = "dify.secret_key = \"x\"\nupstream.url = \"http://h\"\n";
+    let broken = "postgres.url = \"postgres://u:hunter2@h/d?keepalives=hunter2\"\n\
+                  redis.url = \"redis://u:hunter2%FF@h/0\"\n\
+                  enterprise.enabled = true\nenterprise.api_url = \"http://e\"\n\
+                  enterprise.secret_key = \"hunter2\\u0001\"\n";
+    let path = write(directory.path(), &format!("{common}{broken}"));
+
+    for command in ["check", "serve"] {
+        let output = difygate(&[command, "--config", &path], &[]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let said = text(&output.stderr);
+        for part in [
+            "postgres.url",
+            "config.toml:3",
+            "`keepalives`",
+            "redis.url",
+            "config.toml:4",
+            "Password is not valid UTF-8",
+            "enterprise.secret_key",
+            "config.toml:7",
+        ] {
+            assert!(said.contains(part), "{part} is not in:\n{said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    let unknown = "postgres.url = \"postgres://u@h/d?require_auth=scram-sha-256\"\n\
+                   redis.url = \"redis://h/abc\"\n";
+    let path = write(directory.path(), &format!("{common}{unknown}"));
+    let output = difygate(&["check", "--config", &path], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("config.toml:3") && said.contains("require_auth"),
+        "{said}"
+    );
+    assert!(said.contains("config.toml:4"), "{said}");
+}
+
+#[test]
 fn usage_errors_and_missing_files_have_their_exit_codes() {
     assert_eq!(difygate(&["frobnicate"], &[]).status.code(), Some(2));
     let missing = difygate(&["check", "--config", "/nonexistent/config.toml"], &[]);

@@ -47,6 +47,8 @@ pub(crate) fn redis_link(space: &RedisSpace) -> Arc<RedisLink> {
         tls: None,
         sentinels: Vec::new(),
         service_name: None,
+        sentinel_username: None,
+        sentinel_password: None,
         cluster_nodes: Vec::new(),
     };
     RedisLink::new(&config, Arc::clone(&Health::new(&clock()).redis)).unwrap()

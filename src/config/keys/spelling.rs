@@ -12,7 +12,7 @@ pub(crate) fn closest(path: &str) -> Option<&'static Key> {
 }
 
 /// The Levenshtein distance, row by row.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (1..=b.chars().count()).collect();
     for (i, from) in a.chars().enumerate() {
         let (mut diagonal, mut left) = (i, i + 1);

@@ -5,11 +5,32 @@
 
 use std::path::Path;
 
-use super::{PostgresTls, SslMode};
-use crate::tls::{Authorities, ClientTls, Identity};
+use super::wishes::{Wish, wish};
+use super::{PostgresTls, SslMode, names};
+use crate::tls::{Authorities, ClientTls, Identity, Unusable};
 
 /// What TLS is about; no others are understood here.
-const OF_TLS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+pub(super) const OF_TLS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+
+/// What is handed on, and has to go with TLS.
+const BOTH: [&str; 2] = ["channel_binding", "sslnegotiation"];
+
+/// Values of `sslmode` that others know, or that are nearly right: a message may repeat them. Any other
+/// may have a password in it that was to be a parameter of its own.
+const KNOWN_ELSEWHERE: [&str; 12] = [
+    "1",
+    "allow",
+    "enable",
+    "no-verify",
+    "on",
+    "preferred",
+    "required",
+    "true",
+    "verify",
+    "verify_ca",
+    "verify_full",
+    "verify_identity",
+];
 
 /// Names and values, in order.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -29,12 +50,14 @@ pub(super) fn take_from(url: &str) -> (String, Pairs) {
     let (mut kept, mut taken) = (Vec::new(), Pairs::new());
     for pair in url[query + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decoded(name);
-        if name == "channel_binding" || OF_TLS.contains(&name.as_str()) {
-            taken.push((name.clone(), decoded(value)));
-        }
-        if !OF_TLS.contains(&name.as_str()) {
+        let (name, value) = (decoded(name), decoded(value));
+        let is_wish = wish(&name, &value).is_some();
+        let for_both = BOTH.contains(&name.as_str());
+        if !(is_wish || is_of_tls(&name)) || for_both {
             kept.push(pair);
+        }
+        if is_wish || is_of_tls(&name) || for_both {
+            taken.push((name, value));
         }
     }
     let mut rest = url[..query].to_owned();
@@ -56,6 +79,14 @@ pub(super) fn is_of_tls(name: &str) -> bool {
 /// What is wrong and what is needed, in that order. Nothing that would be weaker than what the
 /// parameters seem to ask for is accepted.
 pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> {
+    let unmet = |(name, value): &&(String, String)| wish(name, value) == Some(Wish::Unmet);
+    if let Some((name, _)) = pairs.iter().find(unmet) {
+        return Err((
+            names::shown(name),
+            "sslmode, sslrootcert, sslcert, sslkey or sslnegotiation: the gateway cannot do what \
+             others ask for",
+        ));
+    }
     let find = |wanted: &str| {
         let mut values = pairs.iter().rev().filter(|(name, _)| name == wanted);
         values.next().map(|(_, value)| value.as_str())
@@ -67,8 +98,12 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
         Some("verify-ca") => SslMode::VerifyCa,
         Some("verify-full") => SslMode::VerifyFull,
         Some(other) => {
+            let known = KNOWN_ELSEWHERE.iter().find(|known| **known == other);
             return Err((
-                format!("sslmode={other}"),
+                known.map_or_else(
+                    || "another sslmode".to_owned(),
+                    |it| format!("sslmode={it}"),
+                ),
                 "sslmode disable, prefer, require, verify-ca or verify-full",
             ));
         }
@@ -105,19 +140,26 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
             ));
         }
     }
+    let direct = find("sslnegotiation") == Some("direct");
+    if direct && matches!(mode, SslMode::Disable | SslMode::Prefer) {
+        return Err((
+            "sslnegotiation=direct where TLS is not required".to_owned(),
+            "sslmode require, verify-ca or verify-full beside it",
+        ));
+    }
     let need_file = "a PEM file that can be read and used";
     let authorities = match root {
         None | Some("system") => None,
         Some(path) => Some(
             Authorities::read(Path::new(path))
-                .map_err(|error| (format!("sslrootcert: {error}"), need_file))?,
+                .map_err(|error| (unusable("sslrootcert", &[path], &error), need_file))?,
         ),
     };
     let identity = match (find("sslcert"), find("sslkey")) {
         (None, None) => None,
         (Some(cert), Some(key)) => Some(
             Identity::read(Path::new(cert), Path::new(key))
-                .map_err(|error| (format!("sslcert: {error}"), need_file))?,
+                .map_err(|error| (unusable("sslcert", &[cert, key], &error), need_file))?,
         ),
         _ => return Err(("one of sslcert and sslkey".to_owned(), "both, or neither")),
     };
@@ -128,6 +170,17 @@ pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> 
             identity,
         },
     })
+}
+
+/// Says what is wrong with a file, whose name is told if it is no more than that: a password may
+/// have been written into it in place of a parameter of its own.
+fn unusable(name: &str, paths: &[&str], error: &Unusable) -> String {
+    let is_plain = |path: &&str| !path.contains(['=', ';', '@', ',', '&', '?', ' ']);
+    if paths.iter().all(is_plain) {
+        format!("{name}: {error}")
+    } else {
+        format!("{name}: a file of another name, which cannot be used")
+    }
 }
 
 #[cfg(test)]
@@ -182,8 +235,26 @@ mod tests {
             "sslmode=require&sslcert=/nowhere/own.pem",
             "sslcert=/a&sslkey=/b",
             "channel_binding=require",
+            "sslmode=verify-full&sslcrl=/crl.pem",
+            "sslmode=verify-full&ssl_min_protocol_version=TLSv1.3",
+            "sslmode=verify-full&sslcertmode=require",
+            "sslnegotiation=direct",
+            "sslmode=prefer&sslnegotiation=direct",
+            "gssencmode=require",
+            "require_auth=scram-sha-256",
+            "requirepeer=postgres",
+            "requiressl=1",
+            "sslanything=1",
         ] {
             assert!(mode(&format!("postgres://h/d?{query}")).is_err(), "{query}");
+        }
+        for query in [
+            "gssencmode=disable&sslsni=1&sslcompression=0&sslcrl=",
+            "ssl_min_protocol_version=TLSv1.2&sslmode=disable",
+        ] {
+            let url = format!("postgres://h/d?{query}&options=-c");
+            assert_eq!(mode(&url), Ok(SslMode::Disable), "{query}");
+            assert_eq!(take_from(&url).0, "postgres://h/d?options=-c");
         }
     }
 }

@@ -34,6 +34,37 @@ fn a_secret_that_cannot_be_had_is_named_but_never_shown() {
 
     let shown = refused("postgres.password = { file = '/no/such/file' }", &[]).join("\n");
     assert!(shown.contains("/no/such/file"), "{shown}");
+
+    // Where a parameter of its own was meant.
+    for query in [
+        "sslmode=require;password=hunter3",
+        "sslmode=require password=hunter3",
+        "sslmode=hunter3",
+        "sslmode=verify-full&sslrootcert=/ca.pem;password=hunter3",
+        "sslmode=verify-full&sslcert=/a password=hunter3&sslkey=/b",
+        "hunter3",
+        "password hunter3=1",
+    ] {
+        let url = format!("postgres://dify@db/dify?{query}");
+        let own = load_with("", &[("DIFYGATE__POSTGRES__URL", &url)]);
+        let parameters = load_with("", &[("DIFYGATE__POSTGRES__PARAMETERS", query)]);
+        let difys = load_with("", &[("DB_EXTRAS", query)]);
+        for outcome in [own, parameters, difys] {
+            let shown = match outcome {
+                Ok(loaded) => loaded.warnings.join("\n"),
+                Err(invalid) => invalid.to_string(),
+            };
+            assert!(!shown.contains("hunter3"), "{query}: {shown}");
+        }
+    }
+    let raw = (
+        "DIFYGATE__POSTGRES__URL",
+        "postgres://u:p@ss?sslmode=hunter3@h/d",
+    );
+    let shown = refused("", &[raw]).join("\n");
+    assert!(!shown.contains("hunter3"), "{shown}");
+    let allow = refused("postgres.parameters = 'sslmode=allow'", &[]).join("\n");
+    assert!(allow.contains("got sslmode=allow"), "{allow}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Where Postgres is, and as whom to go there.
 
-use std::{io, net::IpAddr, str::FromStr as _, time::Duration};
+use std::{error::Error as _, io, net::IpAddr, str::FromStr as _, time::Duration};
 
 use tokio::net::lookup_host;
 use tokio_postgres::{
@@ -131,9 +131,7 @@ pub fn role(config: &PostgresConfig) -> Result<Option<String>, InvalidTarget> {
 
 fn parse(target: &PostgresTarget) -> Result<Config, InvalidTarget> {
     match target {
-        PostgresTarget::Url(url) => {
-            Config::from_str(url.expose()).map_err(|error| InvalidTarget(error.to_string()))
-        }
+        PostgresTarget::Url(url) => Config::from_str(url.expose()).map_err(|error| invalid(&error)),
         PostgresTarget::Parts {
             host,
             port,
@@ -142,10 +140,13 @@ fn parse(target: &PostgresTarget) -> Result<Config, InvalidTarget> {
             database,
             parameters,
         } => {
-            let mut config = Config::from_str(&key_values(parameters))
-                .map_err(|error| InvalidTarget(error.to_string()))?;
+            let mut config =
+                Config::from_str(&key_values(parameters)).map_err(|error| invalid(&error))?;
+            // As in libpq: several of them, with one port.
+            for host in host.split(',') {
+                config.host(host);
+            }
             config
-                .host(host)
                 .port(*port)
                 .user(user)
                 .password(password.expose())
@@ -153,6 +154,19 @@ fn parse(target: &PostgresTarget) -> Result<Config, InvalidTarget> {
             Ok(config)
         }
     }
+}
+
+/// Says what cannot be understood. The library does so in the cause alone, by the name of an option
+/// it knows; one that it does not know may be a part of a password.
+fn invalid(error: &tokio_postgres::Error) -> InvalidTarget {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    let reason =
+        if cause.starts_with("invalid value for option") || cause.starts_with("invalid utf-8") {
+            cause
+        } else {
+            error.to_string()
+        };
+    InvalidTarget(reason)
 }
 
 /// Writes parameters as `key='value' …`, which the library reads.
@@ -230,4 +244,29 @@ fn manners(of: &Config) -> Config {
         config.keepalives_retries(retries);
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn several_hosts_in_parts_are_several_servers_with_one_port() {
+        let target = PostgresTarget::Parts {
+            host: "db1,/run/postgresql".to_owned(),
+            port: 5433,
+            user: "dify".to_owned(),
+            password: Secret::new(String::new()),
+            database: "dify".to_owned(),
+            parameters: Vec::new(),
+        };
+        let config = parse(&target).unwrap();
+        let servers = servers(&config).unwrap();
+
+        assert_eq!(servers[0].host, Some(Host::Tcp("db1".to_owned())));
+        assert_eq!(servers[1].host, Some(Host::Unix("/run/postgresql".into())));
+        assert!(servers.iter().all(|server| server.port == 5433));
+        assert_eq!(servers.len(), 2);
+    }
 }

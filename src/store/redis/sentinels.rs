@@ -24,7 +24,7 @@ impl Sentinels {
         let settings = dialling.redis_settings();
         let mut sentinels = Vec::with_capacity(config.sentinels.len());
         for node in &config.sentinels {
-            // Sentinels have no databases, and credentials of their own: none, as Dify has it.
+            // Sentinels have no databases, and credentials of their own.
             let mut builder = SentinelClientBuilder::new(
                 [dialling.address(&node.host, node.port)?],
                 service_name,
@@ -34,6 +34,12 @@ impl Sentinels {
             .set_client_to_redis_tcp_settings(dialling.tcp_settings().clone())
             .set_client_to_redis_db(settings.db())
             .set_client_to_redis_protocol(settings.protocol());
+            if let Some(username) = &config.sentinel_username {
+                builder = builder.set_client_to_sentinel_username(username);
+            }
+            if let Some(password) = &config.sentinel_password {
+                builder = builder.set_client_to_sentinel_password(password.expose());
+            }
             if let Some(username) = settings.username() {
                 builder = builder.set_client_to_redis_username(username);
             }

@@ -102,6 +102,31 @@ async fn a_first_sentinel_that_is_silent_hides_no_master() {
     follows(&other).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_that_are_guarded_are_asked_with_their_own_password() {
+    let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
+    let sentinels = DedicatedSentinels::start().await;
+    let rights = "-@all +role +sentinel|masters";
+    sentinels
+        .guard("watcher", "s3cret-of-sentinels", rights)
+        .await;
+    let first = sentinels.space(0);
+    let token = a_token(&database, "ada@example.com").await;
+    let environment = [
+        ("REDIS_SENTINEL_USERNAME", "watcher"),
+        ("REDIS_SENTINEL_PASSWORD", "s3cret-of-sentinels"),
+    ];
+    let mut gateway = behind(&sentinels, replica(&upstream, &database, &first));
+    for (name, value) in environment {
+        gateway = gateway.env(name, value);
+    }
+    let gateway = gateway.start().await;
+
+    follows(&gateway).await;
+    has_at_hand(&gateway, &token).await;
+    assert!(!gateway.log_text().contains("s3cret-of-sentinels"));
+}
+
 /// An address at which nobody answers, not even by refusing: its queue is full.
 async fn deaf() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();

@@ -139,6 +139,23 @@ impl DedicatedSentinels {
         self.sentinels[0].0.lock().unwrap().order("freeze");
     }
 
+    /// Has all sentinels listen to nobody any more but this user, with these rights.
+    pub(crate) async fn guard(&self, user: &str, password: &str, rights: &str) {
+        let ports: Vec<u16> = self.sentinels.iter().map(|(_, port)| *port).collect();
+        let password = format!(">{password}");
+        let mut words = vec!["ACL", "SETUSER", user, "on", &password];
+        words.extend(rights.split(' '));
+        let words: Vec<String> = words.into_iter().map(ToOwned::to_owned).collect();
+        let guarding = move || {
+            for port in ports {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                order(port, &words);
+                order(port, &["ACL", "SETUSER", "default", "off"]);
+            }
+        };
+        tokio::task::spawn_blocking(guarding).await.unwrap();
+    }
+
     /// Has the sentinels but the first name this server, of which the other one does not learn.
     pub(crate) async fn name_unheard(&self, server: usize) {
         let server = Arc::clone(&self.servers[server]);
