@@ -58,7 +58,7 @@ async fn link_as(
 
 /// Runs every contract with one key prefix; the keys that are left on each node.
 async fn keeps_every_promise(cluster: &DedicatedCluster, prefix: &str) -> Vec<Vec<String>> {
-    let link = link(cluster, prefix, patience(2.0)).await;
+    let link = link(cluster, prefix, patience(10.0)).await;
     let cache = Arc::new(RedisTokenCache::new(Arc::clone(&link)));
     let flows = Arc::new(RedisFlowStore::new(Arc::clone(&link)));
     cache_contract(&*cache).await;
@@ -122,7 +122,7 @@ async fn the_stores_keep_their_promises_on_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_gets_the_password_of_the_target() {
     let cluster = DedicatedCluster::start().await.lock("hunter2").await;
-    let limit = patience(2.0);
+    let limit = patience(10.0);
     let without = RedisTokenCache::new(link(&cluster, "", limit).await);
     let target = "redis://default:hunter2@127.0.0.1:1/7";
     let with = RedisTokenCache::new(link_as(target, &cluster, "", limit).await);
@@ -137,7 +137,7 @@ async fn every_node_gets_the_password_of_the_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_has_moved_is_followed() {
     let cluster = DedicatedCluster::start().await;
-    let cache = RedisTokenCache::new(link(&cluster, "", patience(2.0)).await);
+    let cache = RedisTokenCache::new(link(&cluster, "", patience(10.0)).await);
     let warm = hash_of("warm");
     assert_eq!(cache.read(&warm).await.unwrap(), None);
 

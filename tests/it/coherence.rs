@@ -242,6 +242,7 @@ async fn a_silent_partition_ends_what_cannot_be_vouched_for() {
     let token = a_token(&database, "ada@example.com").await;
     let gateway = replica(&upstream, &database, &redis)
         .redis_addr(relay.local_addr(), redis.prefix())
+        .set("redis.timeout", "\"100ms\"")
         .set("token_cache.untracked_ttl", "\"1s\"")
         .start()
         .await;

@@ -23,6 +23,7 @@ fn behind_these(
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     gateway
         .redis_addr(nobody, sentinels.space(0).prefix())
+        .set("redis.timeout", "\"100ms\"")
         .set("redis.sentinels", &nodes.to_string())
         .set("redis.service_name", &format!("\"{SERVICE}\""))
 }
