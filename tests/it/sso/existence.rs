@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{DEVICE, EVE};
 use crate::support::{
     Behaviour, Grant, Login, Stage, Upstream, assert_eventually, assertion, completes, enterprise,
-    enterprise_stage, licence, request, with_enterprise,
+    enterprise_stage, is_licensed, licence, request, with_enterprise,
 };
 
 /// The four endpoints under each of their names.
@@ -206,6 +206,7 @@ async fn a_service_that_is_not_there_is_502_well_before_a_browser_gives_up() {
     let service = enterprise().await;
     let address = service.addr();
     let stage = Stage::with(|gateway| with_enterprise(gateway, &service)).await;
+    is_licensed(&stage.gateway).await;
     let login = Login::begin(&stage.gateway, "eve-laptop").await;
     service.finish().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
