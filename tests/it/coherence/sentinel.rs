@@ -53,7 +53,7 @@ async fn a_failover(strike: impl FnOnce(&DedicatedSentinels)) {
         status(&gateway, &token).await == 401,
         "refused whatever Redis remembers"
     );
-    assert_eventually!(sentinels.master() == Some(1), "the other is promoted");
+    sentinels.promotes(1).await;
     follows(&gateway).await;
     has_at_hand(&gateway, &other).await;
     assert_eq!(status(&gateway, &token).await, 401);
