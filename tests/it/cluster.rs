@@ -20,7 +20,9 @@ use crate::{
     contract_flow::{flow_contract, flow_races, windows_contract},
     contract_leases::leases_contract,
     contract_nonces::nonces_contract,
-    support::{Browser, DedicatedCluster, Gateway, Login, Stage, assert_eventually, patience},
+    support::{
+        Browser, DedicatedCluster, Gateway, Login, Stage, assert_eventually, patience, within,
+    },
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -166,7 +168,7 @@ async fn a_frozen_node_costs_a_timeout_at_most_and_is_used_again_later() {
     let link = link(&cluster, "", limit).await;
     let supervisor = tokio::spawn(Arc::clone(&link).keep_up());
     let cache = RedisTokenCache::new(link);
-    cache.ping().await.unwrap();
+    assert_eventually!(cache.ping().await.is_ok(), "the cluster is reached");
 
     cluster.freeze(1);
 
@@ -174,8 +176,7 @@ async fn a_frozen_node_costs_a_timeout_at_most_and_is_used_again_later() {
     assert_eventually!(
         {
             let begun = Instant::now();
-            let failed = cache.ping().await.is_err();
-            assert!(begun.elapsed() < limit + patience(1.0));
+            let failed = within(5.0, "an answer", cache.ping()).await.is_err();
             failed && begun.elapsed() < limit / 4
         },
         "commands fail at once"
