@@ -108,7 +108,7 @@ async fn a_stop_waits_for_what_is_under_way_and_not_a_moment_longer() {
         "/v1/stream",
         Behaviour::Sse {
             events: 5,
-            interval: Duration::from_millis(200),
+            interval: Duration::from_secs(1),
         },
     );
     let mut gateway = Gateway::builder()
@@ -186,7 +186,7 @@ async fn an_idle_connection_has_an_end() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::builder()
         .upstream(upstream.addr())
-        .set("server.idle_timeout", "\"1s\"")
+        .set("server.idle_timeout", "\"3s\"")
         .start()
         .await;
     let mut silent = gateway.client().await;
