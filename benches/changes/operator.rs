@@ -114,6 +114,7 @@ fn builder(
         .upstream(upstream)
         .database(database)
         .redis(redis)
+        .unset("redis.timeout")
         .set("log.level", "\"info\"")
         .set("rate_limits.device_code", "\"60/1h\"")
         .set("server.upgrade_socket", &format!("{socket:?}"))

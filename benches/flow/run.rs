@@ -33,6 +33,7 @@ pub(crate) async fn run(options: &Options) -> bool {
         .database(&database)
         .redis(&redis)
         .unset("log.level")
+        .unset("redis.timeout")
         .unset("log.format")
         .set("rate_limits.device_code", UNLIMITED)
         .set("rate_limits.approve", UNLIMITED)

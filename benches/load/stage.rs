@@ -245,6 +245,7 @@ pub(crate) fn builder(
         .database(database)
         .redis(redis)
         .unset("log.level")
+        .unset("redis.timeout")
         .unset("log.format");
     options
         .set

@@ -94,6 +94,7 @@ pub(crate) async fn run(options: &Options) -> Flood {
         .database(&database)
         .redis(&redis)
         .unset("log.level")
+        .unset("redis.timeout")
         .unset("log.format");
     let builder = options
         .set

@@ -79,6 +79,7 @@ impl Stage {
                 .upstream(upstream)
                 .database(database)
                 .unset("log.level")
+                .unset("redis.timeout")
                 .unset("log.format")
                 .set("rate_limits.account", UNLIMITED)
                 .set(

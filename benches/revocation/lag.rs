@@ -74,6 +74,7 @@ pub(crate) async fn run(options: &Options) -> usize {
             .database(&database)
             .redis(&redis)
             .unset("log.level")
+            .unset("redis.timeout")
             .set("token_cache.untracked_ttl", "\"60s\"")
             .set("rate_limits.device_code", "\"1000000/1h\"")
             .set("rate_limits.approve", "\"1000000/1h\"")

@@ -54,6 +54,7 @@ pub(crate) async fn run(options: &Options) -> usize {
         .postgres_addr(relay.local_addr(), database.name())
         .redis(&redis)
         .unset("log.level")
+        .unset("redis.timeout")
         .set("token_cache.untracked_ttl", "\"60s\"")
         .start()
         .await;

@@ -50,6 +50,7 @@ impl Stores {
             .database(self.postgres.database())
             .redis(self.redis.space())
             .unset("log.level")
+            .unset("redis.timeout")
             .unset("log.format")
     }
 

@@ -236,14 +236,14 @@ async fn values_that_are_no_entries_count_as_a_miss_and_are_rewritten() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_past_the_tokens_end_is_refused_at_every_hit() {
     let world = World::create().await;
-    let account = world.database.account("ada@example.com", "Ada").await;
-    let token = NewToken::account(account, "ada@example.com").expires_in(Duration::from_secs(2));
-    let token = world.database.insert_token(&token).await;
     let gateway = world
         .gateway()
         .set("token_cache.untracked_ttl", "\"60s\"")
         .start()
         .await;
+    let account = world.database.account("ada@example.com", "Ada").await;
+    let token = NewToken::account(account, "ada@example.com").expires_in(Duration::from_secs(4));
+    let token = world.database.insert_token(&token).await;
     assert_eq!(status(&gateway, APPS, &token).await, 200);
 
     crate::support::assert_eventually!(

@@ -35,11 +35,21 @@ struct Pair {
 
 impl Pair {
     async fn on(redis: &RedisSpace, count: u32) -> Self {
+        Self::with(redis, |gateway| limited(gateway, count)).await
+    }
+
+    async fn with(
+        redis: &RedisSpace,
+        configure: impl Fn(GatewayBuilder) -> GatewayBuilder,
+    ) -> Self {
         let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
         let account = database.account("ada@example.com", "Ada").await;
         let token = NewToken::account(account, "ada@example.com");
         let token = database.insert_token(&token).await;
-        let one = async || replica(&upstream, &database, redis, count).await;
+        let one = async || {
+            let gateway = replica(&upstream, &database, redis);
+            configure(gateway).start().await
+        };
         let gateways = tokio::join!(one(), one()).into();
         Self {
             gateways,
@@ -50,17 +60,11 @@ impl Pair {
     }
 }
 
-async fn replica(
-    upstream: &Upstream,
-    database: &Database,
-    redis: &RedisSpace,
-    count: u32,
-) -> Gateway {
-    let gateway = Gateway::builder()
+fn replica(upstream: &Upstream, database: &Database, redis: &RedisSpace) -> GatewayBuilder {
+    Gateway::builder()
         .upstream(upstream.addr())
         .database(database)
-        .redis(redis);
-    limited(gateway, count).start().await
+        .redis(redis)
 }
 
 async fn get(gateway: &Gateway, token: &IssuedToken) -> Response {
@@ -285,7 +289,8 @@ async fn without_redis_each_replica_counts_for_itself_and_nobody_is_refused_for_
     }
     // Nobody gets a second helping from a server that has forgotten, and nothing is charged twice.
     assert_eq!(drain(one, &pair.token).await, 0);
-    let third = replica(&pair.upstream, &pair.database, redis.space(), 6).await;
+    let third = replica(&pair.upstream, &pair.database, redis.space());
+    let third = limited(third, 6).start().await;
     assert_eq!(drain(&third, &pair.token).await, 6);
     assert!(redis.space().ttl(&ledger(&pair.token)).await > 3_600);
 }
@@ -293,7 +298,8 @@ async fn without_redis_each_replica_counts_for_itself_and_nobody_is_refused_for_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_says_nothing_holds_up_nobody() {
     let redis = DedicatedRedis::start().await;
-    let pair = Pair::on(redis.space(), 1_000).await;
+    let impatient = |gateway| limited(gateway, 1_000).set("redis.timeout", "\"100ms\"");
+    let pair = Pair::with(redis.space(), impatient).await;
     let gateway = &pair.gateways[0];
     assert_eq!(burst(gateway, &pair.token, 10).await, 10);
 

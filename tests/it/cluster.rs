@@ -20,7 +20,9 @@ use crate::{
     contract_flow::{flow_contract, flow_races, windows_contract},
     contract_leases::leases_contract,
     contract_nonces::nonces_contract,
-    support::{Browser, DedicatedCluster, Gateway, Login, Stage, assert_eventually, patience},
+    support::{
+        Browser, DedicatedCluster, Gateway, Login, Stage, assert_eventually, patience, within,
+    },
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -60,7 +62,7 @@ async fn link_as(
 
 /// Runs every contract with one key prefix; the keys that are left on each node.
 async fn keeps_every_promise(cluster: &DedicatedCluster, prefix: &str) -> Vec<Vec<String>> {
-    let link = link(cluster, prefix, patience(2.0)).await;
+    let link = link(cluster, prefix, patience(10.0)).await;
     let cache = Arc::new(RedisTokenCache::new(Arc::clone(&link)));
     let flows = Arc::new(RedisFlowStore::new(Arc::clone(&link)));
     cache_contract(&*cache).await;
@@ -124,7 +126,7 @@ async fn the_stores_keep_their_promises_on_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_node_gets_the_password_of_the_target() {
     let cluster = DedicatedCluster::start().await.lock("hunter2").await;
-    let limit = patience(2.0);
+    let limit = patience(10.0);
     let without = RedisTokenCache::new(link(&cluster, "", limit).await);
     let target = "redis://default:hunter2@127.0.0.1:1/7";
     let with = RedisTokenCache::new(link_as(target, &cluster, "", limit).await);
@@ -139,7 +141,7 @@ async fn every_node_gets_the_password_of_the_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_has_moved_is_followed() {
     let cluster = DedicatedCluster::start().await;
-    let cache = RedisTokenCache::new(link(&cluster, "", patience(2.0)).await);
+    let cache = RedisTokenCache::new(link(&cluster, "", patience(10.0)).await);
     let warm = hash_of("warm");
     assert_eq!(cache.read(&warm).await.unwrap(), None);
 
@@ -168,7 +170,7 @@ async fn a_frozen_node_costs_a_timeout_at_most_and_is_used_again_later() {
     let link = link(&cluster, "", limit).await;
     let supervisor = tokio::spawn(Arc::clone(&link).keep_up());
     let cache = RedisTokenCache::new(link);
-    cache.ping().await.unwrap();
+    assert_eventually!(cache.ping().await.is_ok(), "the cluster is reached");
 
     cluster.freeze(1);
 
@@ -176,8 +178,7 @@ async fn a_frozen_node_costs_a_timeout_at_most_and_is_used_again_later() {
     assert_eventually!(
         {
             let begun = Instant::now();
-            let failed = cache.ping().await.is_err();
-            assert!(begun.elapsed() < limit + patience(1.0));
+            let failed = within(5.0, "an answer", cache.ping()).await.is_err();
             failed && begun.elapsed() < limit / 4
         },
         "commands fail at once"

@@ -43,7 +43,7 @@ pub(crate) fn redis_link(space: &RedisSpace) -> Arc<RedisLink> {
     let config = RedisConfig {
         target: RedisTarget::Url(Secret::new(space.url())),
         key_prefix: space.prefix().to_owned(),
-        timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(10),
         tls: None,
         sentinels: Vec::new(),
         service_name: None,

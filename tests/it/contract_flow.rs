@@ -25,6 +25,9 @@ use crate::{
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(80);
 
+/// A window that turns within a test, and not between two requests.
+const TURNS: Duration = Duration::from_secs(2);
+
 fn codes() -> (DeviceCode, UserCode) {
     (DeviceCode::draw(&OsEntropy), UserCode::draw(&OsEntropy))
 }
@@ -167,10 +170,10 @@ pub(crate) async fn windows_contract(windows: Arc<dyn Windows>) {
 
     // The window slides, and a refused hit was not counted.
     let short = window("203.0.113.9");
-    assert!(windows.hit(&short, 1, SHORT, 1).await.unwrap().admitted);
-    assert!(!windows.hit(&short, 1, SHORT, 2).await.unwrap().admitted);
+    assert!(windows.hit(&short, 1, TURNS, 1).await.unwrap().admitted);
+    assert!(!windows.hit(&short, 1, TURNS, 2).await.unwrap().admitted);
     assert_eventually!(
-        windows.hit(&short, 1, SHORT, 3).await.unwrap().admitted,
+        windows.hit(&short, 1, TURNS, 3).await.unwrap().admitted,
         "the window slides"
     );
 

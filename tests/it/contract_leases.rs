@@ -59,7 +59,7 @@ pub(crate) async fn leases_contract(windows: Arc<dyn Windows>) {
     assert_eq!(lease(2, quota, 9, unused(9)).await.units, 5);
 
     // The window slides.
-    let short = per(Duration::from_secs(1), 1);
+    let short = per(Duration::from_secs(2), 1);
     assert_eq!(lease(3, short, 1, None).await.units, 1);
     assert_eq!(lease(3, short, 1, None).await.units, 0);
     assert_eventually!(

@@ -178,6 +178,8 @@ async fn of_two_hundred_polls_at_once_one_gets_the_token() {
         let response = poll.await.unwrap();
         match response.status {
             200 => granted += 1,
+            // It was there half a second ago: whoever has it may take longer on a busy machine.
+            400 if response.json()["error"] == "slow_down" => over += 1,
             400 if response.json()["error"] == "expired_token" => over += 1,
             _ => panic!("{response:?}"),
         }
@@ -384,6 +386,8 @@ async fn two_hundred_whole_logins_leave_nothing_but_windows_and_refusals() {
             .set("rate_limits.device_code", "\"1000/1h\"")
             .set("rate_limits.approve", "\"1000/1h\"")
             .set("rate_limits.account", "\"1000/1m\"")
+            // Three quarters are for lookups, and nobody waits long for one.
+            .set("postgres.pool_size", "32")
     });
     let stage = std::sync::Arc::new(stage.await);
     stage.database.dify_setup().await;

@@ -24,7 +24,8 @@ async fn everything_works_through_pgbouncer_in_transaction_mode() {
             .set("rate_limits.device_code", "\"1000/1h\"")
             .set("rate_limits.lookup", "\"1000/1h\"")
             .set("rate_limits.account", "\"1000/1m\"")
-            .set("postgres.pool_size", "16")
+            // Three quarters are for lookups, and nobody waits long for one.
+            .set("postgres.pool_size", "32")
     };
     let gateway = std::sync::Arc::new(through(Gateway::builder()).start().await);
     let account = stage.account_id;

@@ -138,9 +138,13 @@ impl Relayed {
         let pending = login.polls(next).await;
         assert_eq!(pending.json()["error"], "authorization_pending", "{step:?}");
         let guard = format!("device_code:{}:approving", login.device_code);
-        if self.redis.get(&guard).await.is_some() {
+        let left = self.pttl(&guard).await;
+        // So that it does not end meanwhile.
+        if self.pexpire(&guard, 60_000).await {
             let early = self.browser.approves(next, &login.user_code).await;
             assert_eq!(early.json()["error"], "approve_in_progress", "{step:?}");
+            assert!((1..=10_000).contains(&left), "{step:?}: {left} ms");
+            self.pexpire(&guard, left).await;
         }
         let again = Login::begin(next, HOST).await;
         let approved = self.browser.approves(next, &again.user_code).await;
@@ -158,6 +162,25 @@ impl Relayed {
         self.fetches(next, login).await;
         let replaced = next.get("/openapi/v1/account", Some(&first)).await;
         assert_eq!(replaced.status, 401, "{step:?}: {replaced:?}");
+    }
+
+    /// The milliseconds that a key has to live.
+    async fn pttl(&self, key: &str) -> i64 {
+        let mut ask = redis::cmd("PTTL");
+        let ask = ask.arg(self.redis.key(key));
+        ask.query_async(&mut self.redis.connection().await)
+            .await
+            .unwrap()
+    }
+
+    /// Gives a key that is to end another end; whether it was still there.
+    async fn pexpire(&self, key: &str, milliseconds: i64) -> bool {
+        let mut prolong = redis::cmd("PEXPIRE");
+        let prolong = prolong.arg(self.redis.key(key)).arg(milliseconds).arg("XX");
+        prolong
+            .query_async(&mut self.redis.connection().await)
+            .await
+            .unwrap()
     }
 
     /// Fetches the token that is there, which is the live row's, once.

@@ -242,7 +242,12 @@ async fn an_answer_without_a_body_passes_through() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_the_upstream_are_used_again() {
     // Both clients' connections belong to the one thread, and so does the upstream's.
-    let stage = Stage::with(|gateway| gateway.set("server.threads", "1")).await;
+    let stage = Stage::with(|gateway| {
+        gateway
+            .set("server.threads", "1")
+            .set("upstream.idle_timeout", "\"60s\"")
+    })
+    .await;
     let first = forwarded(&stage, &guarded(&stage)).await;
 
     let second = forwarded(&stage, &guarded(&stage)).await;

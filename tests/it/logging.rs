@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -137,7 +138,10 @@ async fn a_log_that_nobody_reads_holds_up_nobody() {
             .then(|| line["lines"].as_u64().unwrap());
     }
     assert!(said.unwrap() > 0);
-    assert_eq!(gateway.dropped().await, said.unwrap(), "every one is said");
+    assert_eventually!(
+        gateway.dropped().await == said.unwrap(),
+        "every one is said"
+    );
     let mut rest = std::mem::replace(&mut gateway.log, BufReader::new(stderr_of_nobody()));
     let reader = std::thread::spawn(move || rest.read_to_end(&mut Vec::new()));
     assert!(stops(&mut gateway.child).await);
@@ -242,46 +246,71 @@ async fn an_audit_trail_that_stands_still_holds_up_no_token_check() {
     let login = Login::begin(&stage.gateway, "ada-laptop").await;
     let wrong = request("GET", &format!("{APPS}/{}", "x".repeat(2_000)));
     let wrong = wrong.bearer(&stage.external.token).to_bytes();
-    let lost = format!(r#"{DROPPED}{{kind="audit",reason="queue_full"}}"#);
-
-    // Every event of these is one more that waits.
-    let flood = async {
-        let mut client = stage.gateway.client().await;
-        loop {
-            for _ in 0..100 {
-                client.send(&wrong).await;
-                assert_eq!(client.read_response().await.status, 403);
-            }
-            if stage.gateway.metric(&lost).await > 0.0 {
-                break;
-            }
-        }
-    };
-    within(120.0, "a flood of events", flood).await;
+    within(120.0, "a flood of events", is_full(&stage, &wrong)).await;
 
     let hot = request("GET", APPS).bearer(&stage.account.token);
     within(30.0, "a hot token", stage.forwards(&hot)).await;
     // An approval waits for a place, and is not refused for want of one.
     let approved = browser.approves(&stage.gateway, &login.user_code);
     assert_eq!(within(30.0, "an approval", approved).await.status, 200);
-    let login = Login::begin(&stage.gateway, "ada-phone").await;
+    // It has two seconds; on a machine that stands still for as long, another may have more luck.
+    for host in ["phone", "tablet", "watch", "desk", "car"] {
+        within(120.0, "a flood of events", is_full(&stage, &wrong)).await;
+        if has_waited_for_its_turn(&stage, &browser, host, &fifo).await {
+            return;
+        }
+    }
+    panic!("no event has waited for its turn");
+}
+
+async fn lost(stage: &Stage) -> f64 {
+    let lost = format!(r#"{DROPPED}{{kind="audit",reason="queue_full"}}"#);
+    stage.gateway.metric(&lost).await
+}
+
+/// Sends requests whose events wait, each for one more place, until there is none for the next.
+async fn is_full(stage: &Stage, wrong: &[u8]) {
+    let before = lost(stage).await;
+    let mut client = stage.gateway.client().await;
+    while lost(stage).await == before {
+        for _ in 0..100 {
+            client.send(wrong).await;
+            assert_eq!(client.read_response().await.status, 403);
+        }
+    }
+}
+
+/// Approves, and reads the trail meanwhile; whether the approval's event has come, and is not lost.
+async fn has_waited_for_its_turn(
+    stage: &Stage,
+    browser: &Browser,
+    host: &str,
+    fifo: &Fifo,
+) -> bool {
+    let login = Login::begin(&stage.gateway, &format!("ada-{host}")).await;
+    let before = lost(stage).await;
     let approving = browser.approves(&stage.gateway, &login.user_code);
     let reading = async {
         assert_eventually!(
             login.state(&stage.redis).await.unwrap()["status"] == "approved",
             "the approval is under way"
         );
-        let mut read = String::new();
+        // Long enough for who does not wait to lose it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (mut read, mut written) = (String::new(), false);
         assert_eventually!(
             {
                 fifo.drain(&mut read);
-                read.contains("ada-phone")
+                written |= read.contains(&format!("ada-{host}"));
+                written || lost(stage).await > before
             },
-            "its event has waited for its turn"
+            "its event comes, or is lost"
         );
+        written
     };
-    let (approved, ()) = tokio::join!(approving, reading);
+    let (approved, written) = tokio::join!(approving, reading);
     assert_eq!(approved.status, 200);
+    written
 }
 
 #[tokio::test(flavor = "multi_thread")]

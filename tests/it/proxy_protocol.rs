@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use crate::support::{Certificates, GatewayBuilder, RawClient, Stage, patience, request, run};
+use crate::support::{
+    Certificates, GatewayBuilder, RawClient, Stage, free_port, patience, request, run,
+};
 
 const FROM_ELSEWHERE: &[u8] = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n";
 
@@ -18,9 +20,7 @@ fn behind_proxies(gateway: GatewayBuilder) -> GatewayBuilder {
 
 /// An HAProxy in front of the gateway, with this option on its server line.
 async fn haproxy(gateway: SocketAddr, option: &str) -> (Child, SocketAddr) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let front = port.local_addr().unwrap();
-    drop(port);
+    let front = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("haproxy.cfg");
     let text = format!(

@@ -154,7 +154,7 @@ async fn plain_text_on_the_port_is_refused_and_never_answered() {
 async fn a_handshake_has_the_deadline_of_a_head() {
     let made = Certificates::make();
     let stage = Stage::with(|gateway| {
-        with_tls(gateway, &made, "server").set("server.request_header_timeout", "\"500ms\"")
+        with_tls(gateway, &made, "server").set("server.request_header_timeout", "\"3s\"")
     })
     .await;
     let addr = stage.gateway.addr();

@@ -54,7 +54,7 @@ pub(crate) use self::{
     spelling::spellings,
     sso::{
         ENTERPRISE_SECRET, Grant, IDP_PAGE, SHARED_KID, assertion, assertion_claims, claims_of,
-        completes, enterprise, enterprise_stage, jws, licence, with_enterprise,
+        completes, enterprise, enterprise_stage, is_licensed, jws, licence, with_enterprise,
     },
     stage::{ISSUER, Stage},
     terminator::Terminator,

@@ -138,11 +138,11 @@ async fn what_the_gateway_answers_has_a_span_and_a_reason() {
         assert_eq!(span.span.name, *name, "{span:#?}");
         let status = answer.status.to_string();
         assert_eq!(span.attribute("http.response.status_code"), status);
-        let line = stage.gateway.log_lines();
-        let line = line
-            .iter()
-            .rfind(|line| line["target"] == "access")
-            .unwrap();
+        // It is written after the span has ended.
+        let id = span.attribute("difygate.request_id");
+        let is_its =
+            |line: &serde_json::Value| line["target"] == "access" && line["request_id"] == id;
+        let line = stage.gateway.wait_for_log(is_its).await;
         assert_eq!(span.attribute("error.type"), line["reason"], "{span:#?}");
         assert_ne!(line["reason"], serde_json::Value::Null);
         // Refusing is not failing.

@@ -157,7 +157,7 @@ async fn a_successor_takes_over_and_no_request_fails() {
     );
     assert_eq!(new.addr(), addr, "the same socket");
     assert_eq!(new.admin_addr(), old.admin_addr());
-    load.answered(1_000).await;
+    load.answered(200).await;
     let mut events = 0;
     while let Some(chunk) = streaming.read_chunk().await {
         events += String::from_utf8_lossy(&chunk).matches("data:").count();

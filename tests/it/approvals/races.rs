@@ -9,6 +9,14 @@ use crate::support::{Browser, Gateway, Login, Relay, Stage, assert_eventually};
 const MINT_WAITS: &str = "\
 SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'oauth_access_tokens'::regclass";
 
+/// As [`set`], with a gateway that gives up no statement while a test has patience.
+async fn set_patiently() -> (Stage, Browser) {
+    let stage = Stage::with(|gateway| gateway.set("postgres.timeout", "\"20s\"")).await;
+    stage.database.dify_setup().await;
+    let browser = Browser::of(stage.account_id);
+    (stage, browser)
+}
+
 /// How many rows the device has, and how many of them are live.
 async fn rows(stage: &Stage, label: &str) -> (i64, i64) {
     let sql = "SELECT count(*), count(*) FILTER (WHERE revoked_at IS NULL) \
@@ -92,7 +100,7 @@ async fn of_an_approval_and_a_denial_at_once_one_wins() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_vanishes_while_it_is_approved_leaves_a_session_to_be_seen() {
-    let (stage, browser) = set().await;
+    let (stage, browser) = set_patiently().await;
     let login = Login::begin(&stage.gateway, "ada-laptop").await;
     // Holds the mint up: the row of the same device is locked.
     let mut client = stage.database.client().await;
@@ -139,7 +147,7 @@ async fn a_login_that_vanishes_while_it_is_approved_leaves_a_session_to_be_seen(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_while_it_approves_loses_nothing() {
-    let (stage, browser) = set().await;
+    let (stage, browser) = set_patiently().await;
     let login = Login::begin(&stage.gateway, "ada-laptop").await;
     let mut client = stage.database.client().await;
     let lock = client.transaction().await.unwrap();

@@ -7,7 +7,7 @@ use crate::support::{Gateway, Login, Relayed, Side, assert_eventually};
 async fn stage() -> Relayed {
     Relayed::with(|gateway| {
         gateway
-            .set("redis.timeout", "\"300ms\"")
+            .set("redis.timeout", "\"2s\"")
             // Its proofs, once a second, would be cut off as well.
             .set("token_cache.coherence", "\"ttl\"")
     })
@@ -40,7 +40,10 @@ async fn an_approval_that_nobody_was_told_of_has_its_line() {
     stage.to_redis.restore();
 
     assert_eventually!(
-        login.polls(&stage.gateway).await.status == 200,
+        {
+            login.wait(&stage.redis).await;
+            login.polls(&stage.gateway).await.status == 200
+        },
         "it has come to pass"
     );
     assert_eq!(
@@ -67,7 +70,10 @@ async fn a_denial_that_nobody_was_told_of_has_its_line() {
     stage.to_redis.restore();
 
     assert_eventually!(
-        login.polls(&stage.gateway).await.json()["error"] == "access_denied",
+        {
+            login.wait(&stage.redis).await;
+            login.polls(&stage.gateway).await.json()["error"] == "access_denied"
+        },
         "it has come to pass"
     );
     assert_eq!(

@@ -11,6 +11,13 @@ fn key(token: &IssuedToken) -> String {
 
 /// A replica on a cluster, and tokens enough to meet every node.
 async fn on(cluster: &DedicatedCluster) -> (Gateway, Database, Upstream, Vec<IssuedToken>) {
+    with(cluster, |gateway| gateway).await
+}
+
+async fn with(
+    cluster: &DedicatedCluster,
+    configure: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
+) -> (Gateway, Database, Upstream, Vec<IssuedToken>) {
     let (upstream, database) = tokio::join!(Upstream::start(), Database::create());
     let account = database.account("ada@example.com", "Ada").await;
     let mut tokens = Vec::new();
@@ -22,9 +29,8 @@ async fn on(cluster: &DedicatedCluster) -> (Gateway, Database, Upstream, Vec<Iss
         .upstream(upstream.addr())
         .database(&database)
         .cluster(cluster, PREFIX)
-        .set("token_cache.untracked_ttl", "\"60s\"")
-        .start()
-        .await;
+        .set("token_cache.untracked_ttl", "\"60s\"");
+    let gateway = configure(gateway).start().await;
     (gateway, database, upstream, tokens)
 }
 
@@ -64,7 +70,8 @@ async fn a_slot_that_has_moved_is_followed_where_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_node_ends_the_long_lives_and_is_followed_again() {
     let cluster = DedicatedCluster::start().await;
-    let (gateway, database, _upstream, tokens) = on(&cluster).await;
+    let impatient = |gateway: GatewayBuilder| gateway.set("redis.timeout", "\"100ms\"");
+    let (gateway, database, _upstream, tokens) = with(&cluster, impatient).await;
     follows(&gateway).await;
 
     cluster.freeze(1);

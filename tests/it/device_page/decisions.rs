@@ -93,7 +93,7 @@ async fn a_double_click_approves_once_and_slow_answers_show_that_they_are_awaite
     let visit = Visit::begin().await;
     visit.is_asked().await;
     // Everything that the page asks from here on takes its time.
-    visit.browser.answers_slowly(400).await;
+    visit.browser.answers_slowly(3_000).await;
 
     visit
         .browser

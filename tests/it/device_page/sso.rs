@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::views::looks_finished;
 use super::visit::Visit;
-use crate::support::{Behaviour, Login, Upstream, assertion, enterprise, with_enterprise};
+use crate::support::{
+    Behaviour, Login, Upstream, assertion, enterprise, is_licensed, with_enterprise,
+};
 
 /// Who signs in at the company.
 const EVE: &str = "eve@partner.example";
@@ -19,6 +21,7 @@ async fn begin() -> (Visit, Upstream) {
             .set("dify.console_web_url", "\"http://console.example\"")
     });
     let visit = visit.await;
+    is_licensed(&visit.stage.gateway).await;
     visit.offers_sso(true);
     let page = json!({"url": format!("http://{}/login", service.addr())});
     service.on("/device-flow/sso-initiate", Behaviour::Json(200, page));

@@ -126,6 +126,9 @@ async fn every_other_outcome_looks_finished() {
 async fn waiting_looks_finished_and_moves_nothing() {
     let visit = Visit::begin().await;
     let login = visit.login().await;
+    // It waits for longer than a picture may take to be made.
+    let for_ever = "AbortSignal.timeout = () => new AbortController().signal";
+    visit.browser.runs_first(for_ever).await;
     let hang = Behaviour::HangBeforeHeader;
     visit
         .stage

@@ -10,7 +10,7 @@ use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, f
 use super::*;
 
 /// How far a client may fall behind here.
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(2);
 
 /// A header block's first bytes for `:status: 408`: the name is in HPACK's static table, the value
 /// is not, and comes in Huffman's code (RFC 7541 appendix B).
@@ -20,7 +20,7 @@ const STATUS_200: u8 = 0x88;
 
 fn strict(gateway: GatewayBuilder) -> GatewayBuilder {
     gateway
-        .set("server.request_header_timeout", "\"1s\"")
+        .set("server.request_header_timeout", "\"2s\"")
         .set("server.min_body_rate", "\"1KiB\"")
 }
 

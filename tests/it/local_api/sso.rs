@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{device, document::Document, elsewhere, large};
 use crate::support::{
     Behaviour, Gateway, Grant, Login, RequestBuilder, Stage, assertion, completes,
-    enterprise_stage, request, with_enterprise,
+    enterprise_stage, is_licensed, request, with_enterprise,
 };
 
 const EVE: &str = "eve@partner.example";
@@ -137,6 +137,7 @@ pub(super) async fn outages(document: &mut Document) {
     let login = Login::begin(&whole.gateway, "eve-laptop").await;
     let grant = Grant::of(&whole.gateway, &login, EVE).await;
     let gateway = with_enterprise(Gateway::builder(), &service).start().await;
+    is_licensed(&gateway).await;
     for (endpoint, ask) in [
         ("sso-initiate", initiates(&login.user_code)),
         ("sso-complete", completes(&assertion(&login.user_code, EVE))),

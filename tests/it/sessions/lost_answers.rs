@@ -15,7 +15,7 @@ const APPS: &str = "/openapi/v1/apps";
 fn long_lived(gateway: GatewayBuilder) -> GatewayBuilder {
     gateway
         .set("token_cache.untracked_ttl", "\"60s\"")
-        .set("postgres.timeout", "\"500ms\"")
+        .set("postgres.timeout", "\"2s\"")
 }
 
 /// Two gateways on the same stores.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{EVE, minted, nonces};
 use crate::support::{
     DedicatedRedis, Grant, Login, SECRET_KEY, SHARED_KID, Stage, assertion, assertion_claims,
-    completes, enterprise, enterprise_stage, jws, unix_now, with_enterprise,
+    completes, enterprise, enterprise_stage, is_licensed, jws, unix_now, with_enterprise,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,6 +165,7 @@ async fn with_redis_away_nothing_is_granted_or_approved() {
     let (service, redis) = (enterprise().await, DedicatedRedis::start().await);
     let stage =
         Stage::with(|gateway| with_enterprise(gateway, &service).redis(redis.space())).await;
+    is_licensed(&stage.gateway).await;
     let login = Login::begin(&stage.gateway, "eve-laptop").await;
     let grant = Grant::of(&stage.gateway, &login, EVE).await;
     let another = completes(&assertion(&login.user_code, EVE));

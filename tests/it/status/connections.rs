@@ -47,7 +47,7 @@ async fn handshakes_that_fail_or_never_end_are_counted_apart() {
         gateway
             .set("server.tls.cert", &format!("{:?}", made.cert("server")))
             .set("server.tls.key", &format!("{:?}", made.key("server")))
-            .set("server.request_header_timeout", "\"500ms\"")
+            .set("server.request_header_timeout", "\"3s\"")
     })
     .await;
     let gateway = &stage.gateway;

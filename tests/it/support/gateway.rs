@@ -76,7 +76,7 @@ impl Gateway {
     }
 
     /// Waits until what was logged so far is written: lines go through a queue. A gateway that is
-    /// gone, or stopped, has written what it will.
+    /// gone has written what it will.
     fn catch_up(&self) {
         let begun = Instant::now();
         while self.admin_addr.port() != 0

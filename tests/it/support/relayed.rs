@@ -39,7 +39,9 @@ impl Relayed {
         let gateway = unlimited()
             .database(&database)
             .postgres_addr(to_postgres.local_addr(), database.name())
-            .redis_addr(to_redis.local_addr(), redis.prefix());
+            .redis_addr(to_redis.local_addr(), redis.prefix())
+            .awaits("postgres")
+            .awaits("redis");
         Self {
             gateway: configure(gateway).start().await,
             to_postgres,

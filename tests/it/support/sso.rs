@@ -91,7 +91,14 @@ pub(crate) async fn enterprise_stage(
 ) -> (Stage, Upstream) {
     let service = enterprise().await;
     let stage = Stage::with(|gateway| configure(with_enterprise(gateway, &service))).await;
+    is_licensed(&stage.gateway).await;
     (stage, service)
+}
+
+/// Waits until a gateway has heard of the licence: until then the branch does not exist.
+pub(crate) async fn is_licensed(gateway: &Gateway) {
+    let heard = |line: &Value| line["message"] == "the enterprise licence is heard of";
+    gateway.wait_for_log(heard).await;
 }
 
 /// Brings an assertion back to the gateway.

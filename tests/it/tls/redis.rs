@@ -152,7 +152,7 @@ async fn sentinels_are_asked_and_their_new_master_followed_by_tls() {
 
     sentinels.stop(0);
 
-    assert_eventually!(sentinels.master() == Some(1), "the other is promoted");
+    sentinels.promotes(1).await;
     let denied = crate::support::NewToken::account(stage.account_id, "ada@example.com");
     let fresh = stage.database.insert_token(&denied.client("other")).await;
     let key = format!("auth:token:{}", fresh.hash);

@@ -43,13 +43,13 @@ async fn refuses(issued: &Issued, host: &str, ca: &Authority, why: &str) {
     }
 
     assert!(upstream.take_requests().is_empty(), "nothing is sent");
-    let lines = stage.gateway.log_lines();
-    let told: Vec<String> = lines
-        .iter()
-        .map(ToString::to_string)
-        .filter(|line| line.contains("dependency is down") && line.contains(why))
-        .collect();
-    assert_eq!(told.len(), 1, "{}", stage.gateway.log_text());
+    let tells = |line: &serde_json::Value| {
+        let line = line.to_string();
+        line.contains("dependency is down") && line.contains(why)
+    };
+    stage.gateway.wait_for_log(tells).await;
+    let told = stage.gateway.log_lines().into_iter().filter(tells).count();
+    assert_eq!(told, 1, "{}", stage.gateway.log_text());
     let builder = crate::support::Gateway::builder()
         .database(&stage.database)
         .redis(&stage.redis);

@@ -1,6 +1,6 @@
 //! How a gateway is configured and started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::logs::{Logs, field};
 use super::{Gateway, Watchdog};
-use crate::support::patience::patience;
+use crate::support::patience::{patience, within};
 use crate::support::postgres::Database;
 use crate::support::redis::{DedicatedCluster, RedisSpace};
 
@@ -26,6 +26,8 @@ pub(crate) struct GatewayBuilder {
     env: Vec<(String, String)>,
     arguments: Vec<&'static str>,
     database: Option<Database>,
+    /// The stores that are there from the start.
+    awaited: BTreeSet<&'static str>,
     program: PathBuf,
     /// The soft and the hard limit of open files, where it does not have ours.
     open_files: Option<(u32, u32)>,
@@ -40,6 +42,7 @@ impl GatewayBuilder {
             env: Vec::new(),
             arguments: Vec::new(),
             database: None,
+            awaited: BTreeSet::new(),
             program: env!("CARGO_BIN_EXE_difygate").into(),
             open_files: None,
         }
@@ -48,6 +51,8 @@ impl GatewayBuilder {
         .set("log.format", r#""json""#)
         .set("log.level", r#""debug""#)
         .set("dify.secret_key", &quoted(SECRET_KEY))
+        // An answer that is late on a busy machine is no outage. Tests of silence set their own.
+        .set("redis.timeout", r#""5s""#)
         .upstream(nobody)
         .postgres_addr(nobody, "nowhere")
         .redis_addr(nobody, "nowhere")
@@ -69,10 +74,12 @@ impl GatewayBuilder {
     pub(crate) fn database(mut self, database: &Database) -> Self {
         self.database = Some(database.clone());
         self.postgres_addr(database.addr(), database.name())
+            .awaits("postgres")
     }
 
     /// Uses the database of this name at this address, which may be a relay's.
-    pub(crate) fn postgres_addr(self, addr: SocketAddr, name: &str) -> Self {
+    pub(crate) fn postgres_addr(mut self, addr: SocketAddr, name: &str) -> Self {
+        self.awaited.remove("postgres");
         self.set("postgres.host", &quoted(&addr.ip().to_string()))
             .set("postgres.port", &addr.port().to_string())
             .set("postgres.user", r#""postgres""#)
@@ -83,10 +90,12 @@ impl GatewayBuilder {
     /// Uses this key prefix of this Redis.
     pub(crate) fn redis(self, space: &RedisSpace) -> Self {
         self.redis_addr(space.addr(), space.prefix())
+            .awaits("redis")
     }
 
     /// Uses this key prefix of the Redis at this address, which may be a relay's.
-    pub(crate) fn redis_addr(self, addr: SocketAddr, prefix: &str) -> Self {
+    pub(crate) fn redis_addr(mut self, addr: SocketAddr, prefix: &str) -> Self {
+        self.awaited.remove("redis");
         self.set("redis.host", &quoted(&addr.ip().to_string()))
             .set("redis.port", &addr.port().to_string())
             .set("redis.key_prefix", &quoted(prefix))
@@ -98,6 +107,14 @@ impl GatewayBuilder {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
         self.redis_addr(nobody, prefix)
             .set("redis.cluster_nodes", &nodes.to_string())
+            .awaits("redis")
+    }
+
+    /// Has the start wait until this dependency is up: the gateway listens a second later at most,
+    /// whether it has reached its stores by then or not.
+    pub(crate) fn awaits(mut self, dependency: &'static str) -> Self {
+        self.awaited.insert(dependency);
+        self
     }
 
     /// Sets `section.key` to a value in TOML's notation, over what was there.
@@ -167,10 +184,21 @@ impl GatewayBuilder {
         text + &self.extra
     }
 
-    /// Starts the gateway and waits until it listens; panics with its log when it does not.
+    /// Starts the gateway and waits until it listens and has reached the stores that it was given
+    /// as such; panics with its log when it does not.
     pub(crate) async fn start(self) -> Gateway {
+        let awaited = self.awaited.clone();
         let mut gateway = self.launch();
         gateway.settle().await;
+        for dependency in awaited {
+            let up = format!("difygate_dependency_up{{dependency={dependency:?}}}");
+            let reached = async {
+                while gateway.metric(&up).await != 1.0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            within(10.0, &format!("{dependency} is up"), reached).await;
+        }
         gateway
     }
 

@@ -1,7 +1,7 @@
 //! What a gateway prints, and how to read it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
@@ -48,9 +48,17 @@ pub(super) fn field<'a>(line: &'a Value, name: &str) -> Option<&'a Value> {
         .or_else(|| line.get(name))
 }
 
-/// How many lines wait to be written, if the gateway says so.
+/// How many lines wait to be written; nothing where nobody listens any more. A gateway that is too
+/// busy to say so may have some.
 pub(super) fn waiting(admin: SocketAddr) -> Option<f64> {
-    let mut connection = TcpStream::connect_timeout(&admin, patience(1.0)).ok()?;
+    match TcpStream::connect_timeout(&admin, patience(1.0)) {
+        Ok(connection) => Some(says(connection).unwrap_or(1.0)),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
+        Err(_) => Some(1.0),
+    }
+}
+
+fn says(mut connection: TcpStream) -> Option<f64> {
     connection.set_read_timeout(Some(patience(1.0))).ok()?;
     let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     connection.write_all(ask).ok()?;

@@ -10,7 +10,7 @@ use super::RedisSpace;
 use super::server::Server;
 use crate::support::certificates::{Authority, Issued};
 use crate::support::guard::{Guard, Plan, free_port};
-use crate::support::patience::patience;
+use crate::support::patience::{patience, within};
 
 /// What the sentinels call the master.
 pub(crate) const SERVICE: &str = "mymaster";
@@ -132,6 +132,17 @@ impl DedicatedSentinels {
         self.servers
             .iter()
             .position(|server| server.port() == port || server.tls_port() == Some(port))
+    }
+
+    /// Waits until the first sentinel takes this server for the master. Sentinels that have stood
+    /// still for two seconds first look on for thirty.
+    pub(crate) async fn promotes(&self, server: usize) {
+        let promoted = async {
+            while self.master() != Some(server) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        within(60.0, "the other server is promoted", promoted).await;
     }
 
     /// Stops the first sentinel in its tracks, so that it accepts connections and says nothing.
