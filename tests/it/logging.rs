@@ -316,7 +316,7 @@ async fn has_waited_for_its_turn(
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_chooses_how_long_a_line_is() {
     let mut stage = Stage::set().await;
-    let long = "x".repeat(60 * 1_024);
+    let long = "X".repeat(60 * 1_024);
     let path = format!("{APPS}/{long}");
 
     stage.refuses(&request("GET", &path), 401).await;
@@ -328,7 +328,7 @@ async fn nobody_chooses_how_long_a_line_is() {
     stage.gateway.wait_exit(patience(30.0)).await;
 
     let text = stage.gateway.log_text();
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("xxx")).collect();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("XXX")).collect();
     assert_eq!(lines.len(), 4, "three requests and an event");
     for line in lines {
         assert!(line.len() < 2_048, "{} bytes", line.len());
