@@ -241,9 +241,8 @@ impl ProxyHttp for SharedGateway {
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             websocket::check(ctx.handshake.as_ref(), response)?;
             body::is_upgraded(session);
-        } else {
-            response::receive(response)?;
         }
+        response::receive(response)?;
         http1::settle(session, response)
     }
 

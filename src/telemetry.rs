@@ -187,9 +187,6 @@ pub fn init(config: &LogConfig, health: &Health) -> Result<Logging, TelemetryErr
     .flatten()
     .collect();
     registry().with(layers).try_init()?;
-    // What is never heard is never put together either: at `trace` pingora unwraps the text of
-    // headers that are none.
-    log::set_max_level(log::LevelFilter::Warn);
     // There was no log before this one.
     let _ = AUDIT_QUEUE.set(audit.unwrap_or(log));
     let queues = streams.iter().map(|it| Arc::clone(&it.queue)).collect();

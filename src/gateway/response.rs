@@ -6,16 +6,21 @@ use http::{
 };
 use pingora::{Error, ErrorType, Result, http::ResponseHeader};
 
+/// A body that no 204 can have, as the access line has it.
+pub(super) const BODY_BEHIND_204: ErrorType = ErrorType::Custom("BodyBehind204");
+
 /// Fields about one connection (RFC 9110 section 7.6.1), and about who answers for a proxy of the
-/// next hop's (section 11.7.1). `Connection` itself and `Transfer-Encoding` are written anew.
-const HOP_BY_HOP: [HeaderName; 6] = [
+/// next hop's (section 11.7.1). `Connection` and `Transfer-Encoding` of a final answer are written anew.
+const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::TE,
     header::TRAILER,
-    header::UPGRADE,
 ];
+
+/// The option that ends a connection (RFC 9112 section 9.6), which is no field.
+const CLOSE: HeaderName = HeaderName::from_static("close");
 
 /// Fields that say where the body ends: `Connection` cannot take them away.
 const FRAMING: [HeaderName; 3] = [
@@ -24,22 +29,37 @@ const FRAMING: [HeaderName; 3] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// Takes away what was meant for the gateway, before the client's side is written.
+/// Takes away what was meant for the gateway, before the client's side is written; of a 101, what is not
+/// about the agreement.
 ///
 /// # Errors
 ///
-/// When the upstream announces a body where there can be none (RFC 9112 section 6.3): whatever it
-/// sends behind the head would be taken for the next answer on its connection.
+/// When the upstream announces a body where there can be none (RFC 9112 section 6.3), on a connection
+/// that goes on: what it sends behind the head would be taken for the next answer.
 pub(super) fn receive(response: &mut ResponseHeader) -> Result<()> {
-    if response.status == StatusCode::NO_CONTENT && announces_a_body(&response.headers) {
-        let why = "a 204 that announces a body";
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
-    }
-    for name in nominated(&response.headers) {
-        response.remove_header(&name);
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    let is_interim = response.status.is_informational() && !switches;
+    let is_204 = response.status == StatusCode::NO_CONTENT;
+    let options = options(&response.headers);
+    if is_204 && announces_a_body(&response.headers) && !options.contains(&CLOSE) {
+        return Err(Error::new_up(BODY_BEHIND_204));
     }
     for name in &HOP_BY_HOP {
         response.remove_header(name);
+    }
+    if !switches {
+        response.remove_header(&header::UPGRADE);
+        for name in options.iter().filter(|name| !FRAMING.contains(name)) {
+            response.remove_header(name);
+        }
+    }
+    if switches || is_interim || is_204 {
+        // There is no body (RFC 9110 sections 8.6 and 15.2).
+        response.remove_header(&header::CONTENT_LENGTH);
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    if is_interim {
+        response.remove_header(&header::CONNECTION);
     }
     if let Some(length) = the_one_length(&response.headers) {
         response.insert_header(header::CONTENT_LENGTH, length)?;
@@ -52,18 +72,18 @@ pub(super) fn receive(response: &mut ResponseHeader) -> Result<()> {
 }
 
 fn announces_a_body(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0")
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lengths.flat_map(|length| length.as_bytes().split(|byte| *byte == b','));
+    headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|it| it.trim_ascii() != b"0")
 }
 
-/// The fields that `Connection` says are for the gateway alone.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+/// What `Connection` says: `close`, or the fields that are for the gateway alone.
+fn options(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
-        .filter(|name| !FRAMING.contains(name))
         .collect()
 }
 
@@ -149,8 +169,33 @@ mod tests {
         assert!(received(204, &[("Content-Length", "42")]).is_err());
         assert!(received(204, &[("Content-Length", "0"), ("Content-Length", "42")]).is_err());
         assert!(received(204, &[("Transfer-Encoding", "chunked")]).is_err());
+        let none = received(204, &[("Content-Length", "0, 0")]);
+        assert_eq!(none.unwrap(), Vec::<String>::new());
+        // What ends its connection leaves nothing behind.
+        let closes = [("Connection", "close"), ("Transfer-Encoding", "chunked")];
+        assert_eq!(received(204, &closes).unwrap(), ["connection: close"]);
         // These may have the length of what they stand for (RFC 9110 section 8.6).
         assert!(received(304, &[("Content-Length", "42")]).is_ok());
+    }
+
+    #[test]
+    fn what_comes_before_an_answer_has_no_body_and_ends_nothing() {
+        let fields = [
+            ("Connection", "close, X-Hop"),
+            ("X-Hop", "1"),
+            ("Content-Length", "44"),
+            ("Transfer-Encoding", "chunked"),
+            ("Link", "</a>"),
+        ];
+        assert_eq!(received(103, &fields).unwrap(), ["link: </a>"]);
+        let agreed = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Keep-Alive", "timeout=5"),
+            ("Content-Length", "7"),
+        ];
+        let left = ["connection: Upgrade", "upgrade: websocket"];
+        assert_eq!(received(101, &agreed).unwrap(), left);
     }
 
     #[test]

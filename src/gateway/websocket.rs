@@ -15,6 +15,9 @@ use pingora::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+/// A 101 that answers no handshake, as the access line has it.
+pub(super) const UNASKED: ErrorType = ErrorType::Custom("SwitchedUnasked");
+
 /// Length of a key: base64 of 16 bytes (RFC 6455 section 4.1).
 const KEY_LENGTH: usize = 24;
 
@@ -44,7 +47,8 @@ impl Handshake {
     /// Tells whether a 101 answers this handshake (RFC 6455 section 4.2.2).
     fn is_answered_by(&self, response: &ResponseHeader) -> bool {
         let headers = &response.headers;
-        is_websocket(headers)
+        response.version == Version::HTTP_11
+            && is_websocket(headers)
             && one(headers, &header::SEC_WEBSOCKET_ACCEPT) == Some(self.accept.as_bytes())
     }
 }
@@ -58,8 +62,7 @@ pub(super) fn check(opened: Option<&Handshake>, response: &ResponseHeader) -> Re
     if opened.is_some_and(|handshake| handshake.is_answered_by(response)) {
         return Ok(());
     }
-    let why = "a 101 that answers no handshake";
-    Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up())
+    Err(Error::new_up(UNASKED))
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {
@@ -154,5 +157,9 @@ mod tests {
                 "{fields:?}"
             );
         }
+        // pingora would hand its head on and end the tunnel with the client's first byte.
+        let mut of_1_0 = answer(&[upgrade, accept]);
+        of_1_0.set_version(Version::HTTP_10);
+        assert!(check(opened.as_ref(), &of_1_0).is_err());
     }
 }

@@ -61,8 +61,10 @@ function fill(view, values) {
 }
 
 // What belongs to a character and is not seen: joiners between letters, as many scripts and emoji have
-// them, and the two selectors of how an emoji looks.
-const JOINED = /(?!\p{DI})[\p{L}\p{M}\p{Emoji}]\ufe0f?[\u200c\u200d](?=[\p{L}\p{ExtPict}])|\p{Emoji}[\ufe0e\ufe0f]/u;
+// them (in Malayalam at a word's end too), the two selectors of how an emoji looks, and those of how a
+// Chinese character is written, in names above all.
+const JOINED =
+  /(?!\p{DI})[\p{L}\p{M}\p{Emoji}]\ufe0f?[\u200c\u200d](?=[\p{L}\p{ExtPict}])|\p{Emoji}[\ufe0e\ufe0f]|\u0d4d\u200d|\p{Ideo}[\u{e0100}-\u{e01ef}]/u;
 
 // All else that is not seen, or turns the direction of writing.
 const UNSEEN = new RegExp(String.raw`(${JOINED.source})|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{DI}\u2800]`, "gu");

@@ -79,7 +79,14 @@ pub(super) fn is_of_tls(name: &str) -> bool {
 /// What is wrong and what is needed, in that order. Nothing that would be weaker than what the
 /// parameters seem to ask for is accepted.
 pub(super) fn tls(pairs: &Pairs) -> Result<PostgresTls, (String, &'static str)> {
-    let unmet = |(name, value): &&(String, String)| wish(name, value) == Some(Wish::Unmet);
+    let shows_none = !pairs
+        .iter()
+        .any(|(name, value)| name == "sslcert" && !value.is_empty());
+    let unmet = |(name, value): &&(String, String)| {
+        // Who has no certificate shows none.
+        let asks_nothing = name == "sslcertmode" && value == "disable" && shows_none;
+        wish(name, value) == Some(Wish::Unmet) && !asks_nothing
+    };
     if let Some((name, _)) = pairs.iter().find(unmet) {
         return Err((
             names::shown(name),
@@ -238,6 +245,8 @@ mod tests {
             "sslmode=verify-full&sslcrl=/crl.pem",
             "sslmode=verify-full&ssl_min_protocol_version=TLSv1.3",
             "sslmode=verify-full&sslcertmode=require",
+            "sslmode=require&sslcert=/a&sslkey=/b&sslcertmode=disable",
+            "sslmode=verify-full&ssl_max_protocol_version=TLSv1.2",
             "sslnegotiation=direct",
             "sslmode=prefer&sslnegotiation=direct",
             "gssencmode=require",
@@ -251,6 +260,7 @@ mod tests {
         for query in [
             "gssencmode=disable&sslsni=1&sslcompression=0&sslcrl=",
             "ssl_min_protocol_version=TLSv1.2&sslmode=disable",
+            "sslcertmode=disable&ssl_max_protocol_version=TLSv1.3",
         ] {
             let url = format!("postgres://h/d?{query}&options=-c");
             assert_eq!(mode(&url), Ok(SslMode::Disable), "{query}");

@@ -39,6 +39,7 @@ pub(super) fn wish(name: &str, value: &str) -> Option<Wish> {
         _ if value.is_empty() => true,
         "gssencmode" => matches!(value, "disable" | "prefer"),
         // rustls speaks nothing older than TLS 1.2, compresses nothing and names the server.
+        "ssl_max_protocol_version" => value == "TLSv1.3",
         "ssl_min_protocol_version" => matches!(value, "TLSv1" | "TLSv1.1" | "TLSv1.2"),
         "sslcompression" | "sslsni" => true,
         "sslcertmode" => value == "allow",

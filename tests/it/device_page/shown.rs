@@ -126,6 +126,10 @@ async fn what_a_device_calls_itself_is_seen_as_it_is() {
             "zo\u{eb} zoe\u{308} 中文 क्\u{200d}ष می\u{200c}خواهم",
         ),
         (
+            "\u{8fbb}\u{e0100} \u{d28}\u{d4d}\u{200d}",
+            "\u{8fbb}\u{e0100} \u{d28}\u{d4d}\u{200d}",
+        ),
+        (
             "👩🏽\u{200d}💻 ❤\u{fe0f}\u{200d}🔥 1\u{fe0f}\u{20e3}",
             "👩🏽\u{200d}💻 ❤\u{fe0f}\u{200d}🔥 1\u{fe0f}\u{20e3}",
         ),

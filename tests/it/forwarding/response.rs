@@ -1,7 +1,7 @@
 //! What the client gets to see of the upstream's answer.
 
 use super::{Behaviour, Stage};
-use crate::support::Response;
+use crate::support::{Response, assert_eventually};
 
 /// What the client gets of an answer with this head and body.
 async fn answered(stage: &Stage, answer: &str) -> Response {
@@ -68,10 +68,17 @@ async fn a_header_that_is_no_utf_8_arrives_at_any_level_of_the_log() {
             .upstream
             .on("/files/1", Behaviour::Raw(latin.to_vec()));
 
-        let answer = stage.gateway.get("/files/1", None).await;
-
-        assert_eq!((answer.status, &*answer.text()), (200, "ok"), "{level}");
-        let is_there = answer.head.windows(3).any(|it| it == b"zo\xeb");
-        assert!(is_there, "{level}: {answer:?}");
+        for time in ["at first", "after a reload"] {
+            let answer = stage.gateway.get("/files/1", None).await;
+            let said = (answer.status, answer.text());
+            assert_eq!(said, (200, "ok".to_owned()), "{level} {time}");
+            let is_there = answer.head.windows(3).any(|it| it == b"zo\xeb");
+            assert!(is_there, "{level} {time}: {answer:?}");
+            stage.gateway.reload();
+            assert_eventually!(
+                stage.gateway.log_text().contains("read again"),
+                "the configuration is read"
+            );
+        }
     }
 }

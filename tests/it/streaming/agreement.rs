@@ -53,7 +53,7 @@ async fn a_101_that_does_not_answer_the_handshake_opens_no_tunnel() {
         stage.upstream.on(SOCKET_PATH, switches(fields));
         opens_nothing(&stage, &handshake(SOCKET).to_bytes(), fields).await;
         let line = stage.gateway.wait_for_log(|line| is_access_line(line, 502));
-        assert_eq!(line.await["error"], "Upstream: InvalidHTTPHeader");
+        assert_eq!(line.await["error"], "Upstream: SwitchedUnasked");
     }
 }
 
