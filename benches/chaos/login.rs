@@ -192,7 +192,9 @@ impl World {
     pub(crate) fn is_unlicensed(&self, reply: &Reply) -> bool {
         let is_struck = |gateway: usize| self.record.weather.around(gateway).enterprise.is_recent();
         reply.status == 404
-            && reply.text("error").as_deref() == Some("not_found")
+            && ["error", "code"]
+                .iter()
+                .any(|name| reply.text(name).as_deref() == Some("not_found"))
             && (0..GATEWAYS).any(is_struck)
     }
 
