@@ -64,27 +64,28 @@ async fn is_refused(client: &mut Http2, stream: u32) {
     assert!(answered.is_some(), "the connection has ended");
 }
 
-/// Asserts that so many are open, and bounded.
-async fn are_open(stage: &Stage, before: u64, each: u64) {
-    let open = stage.gateway.metric("difygate_connections").await;
-    assert!(open >= CLIENTS as f64, "{open} of {CLIENTS} are open");
-    is_bounded(stage, before, CLIENTS - FIRST, each);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_of_tls_have_a_ceiling() {
-    let stage = http2::stage(roomy).await;
-    let gateway = stage.gateway.addr();
+/// Opens so many connections, of which each takes so much at most.
+async fn open<C>(stage: &Stage, connect: impl AsyncFn(SocketAddr) -> C, each: u64) -> Vec<C> {
     let mut clients = Vec::new();
     let mut before = 0;
     for number in 0..CLIENTS {
         if number == FIRST {
             before = stage.gateway.rss_kib();
         }
-        clients.push(over_tls(gateway).await);
+        clients.push(connect(stage.gateway.addr()).await);
     }
+    let open = stage.gateway.metric("difygate_connections").await;
+    assert!(open >= CLIENTS as f64, "{open} of {CLIENTS} are open");
+    is_bounded(stage, before, CLIENTS - FIRST, each);
+    clients
+}
 
-    are_open(&stage, before, TLS_KIB).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_of_tls_have_a_ceiling() {
+    let stage = http2::stage(roomy).await;
+
+    let mut clients = open(&stage, over_tls, TLS_KIB).await;
+
     for client in clients.iter_mut().step_by(100) {
         is_refused_over_tls(client).await;
     }
@@ -93,17 +94,9 @@ async fn idle_connections_of_tls_have_a_ceiling() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_of_http_2_have_a_ceiling() {
     let stage = http2::stage(roomy).await;
-    let gateway = stage.gateway.addr();
-    let mut clients = Vec::new();
-    let mut before = 0;
-    for number in 0..CLIENTS {
-        if number == FIRST {
-            before = stage.gateway.rss_kib();
-        }
-        clients.push(over_http2(gateway).await);
-    }
 
-    are_open(&stage, before, HTTP2_KIB).await;
+    let mut clients = open(&stage, over_http2, HTTP2_KIB).await;
+
     for client in clients.iter_mut().step_by(100) {
         is_refused(client, 3).await;
     }
