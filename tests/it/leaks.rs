@@ -8,7 +8,8 @@ mod secrets;
 mod sockets;
 
 use crate::support::{
-    Database, DedicatedRedis, Gateway, IssuedToken, NewToken, Upstream, redis_fixture, request,
+    Database, DedicatedRedis, Gateway, IssuedToken, NewToken, Upstream, patience, redis_fixture,
+    request,
 };
 use secrets::Secrets;
 
@@ -19,6 +20,15 @@ const PASSWORD: &str = "pw-leak-test-0123456789";
 async fn nothing_was_dropped(gateway: &Gateway) {
     let dropped = gateway.metric("difygate_log_lines_dropped_total").await;
     assert_eq!(dropped, 0.0, "{}", gateway.metrics().await);
+}
+
+/// Ends the gateway; its whole log, and its last metrics.
+async fn all_that_is_printed(gateway: &mut Gateway) -> [String; 2] {
+    let metrics = gateway.metrics().await;
+    nothing_was_dropped(gateway).await;
+    gateway.terminate();
+    gateway.wait_exit(patience(30.0)).await;
+    [gateway.log_text(), metrics]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,16 +97,13 @@ async fn no_secret_is_ever_printed() {
         .send(gateway.addr())
         .await;
     answers.push_str(&posted.text());
-    answers.push_str(&gateway.metrics().await);
-    nothing_was_dropped(&gateway).await;
     let status = request("GET", "/status.json").header("Host", "localhost");
     let status = status.send(gateway.admin_addr()).await;
     assert!(status.json()["faults"][0]["times"].is_u64(), "{status:?}");
     answers.push_str(&status.text());
-    gateway.terminate();
-    gateway.wait_exit(std::time::Duration::from_secs(30)).await;
+    let [printed, metrics] = all_that_is_printed(&mut gateway).await;
+    answers.push_str(&metrics);
 
-    let printed = gateway.log_text();
     assert!(printed.contains("oauth.token_expired"), "the log is there");
     let mut secrets = Secrets::of([
         SECRET,

@@ -43,9 +43,12 @@ pub(super) struct Lists {
 impl Lists {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
         let own = own_address(reader);
-        // Of the two, Dify looks at its sentinels first.
-        let sentinels = SENTINELS.on(reader);
-        let cluster = CLUSTER.on(reader).map(|on| on && sentinels != Some(true));
+        let (sentinels, cluster) = match (SENTINELS.on(reader), CLUSTER.on(reader)) {
+            // Dify goes to one of the two, to its sentinels first, and then the other is nothing to it.
+            (Some(true), _) => (Some(true), Some(false)),
+            (None, Some(true)) => (Some(false), Some(true)),
+            switches => switches,
+        };
         Self {
             sentinels: SENTINELS.read(reader, sentinels, own),
             cluster_nodes: CLUSTER.read(reader, cluster, own),
@@ -110,7 +113,7 @@ impl Switch {
                     self.list, self.variable
                 )),
             }),
-            (Some(true), Some(own)) if is_set => {
+            (Some(true) | None, Some(own)) if is_set => {
                 let place = reader.origin(own).unwrap_or_default();
                 reader.warn(
                     self.path,

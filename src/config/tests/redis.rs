@@ -57,6 +57,11 @@ fn difys_switches_say_whether_there_are_sentinels() {
     // As Dify has it: sentinels first.
     let both = [&on[..], &[CLUSTERS, USE_CLUSTERS]].concat();
     assert_eq!(lists("", &both), (2, 0, false));
+    // A list without a switch is nothing beside one that Dify goes by.
+    let one = [&on[..], &[CLUSTERS]].concat();
+    assert_eq!(lists("", &one), (2, 0, false));
+    let other = [&sentinels[..], &[CLUSTERS, USE_CLUSTERS]].concat();
+    assert_eq!(lists("", &other), (0, 1, false));
 }
 
 #[test]
@@ -79,6 +84,7 @@ fn an_address_of_ones_own_stands_over_difys_lists() {
     let dify = [SENTINELS, SERVICE, USE_SENTINEL];
 
     assert_eq!(lists("redis.host = 'own'", &dify), (0, 0, true));
+    assert_eq!(lists("redis.host = 'own'", &dify[..2]), (0, 0, true));
     assert_eq!(lists("redis.url = 'redis://own/0'", &dify), (0, 0, true));
     assert_eq!(
         lists("redis.cluster_nodes = ['own:1']", &dify),

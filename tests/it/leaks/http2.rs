@@ -1,6 +1,6 @@
 //! What comes over HTTP/2, well made and badly: the codec reads heads before the gateway does.
 
-use super::{Secrets, nothing_was_dropped};
+use super::{Secrets, all_that_is_printed};
 use crate::{
     http2::{
         self,
@@ -60,15 +60,8 @@ async fn nothing_of_what_comes_over_http_2_is_ever_printed() {
             .await;
         assert!(client.is_closed(std::time::Duration::from_secs(20)).await);
     }
-    let metrics = stage.gateway.metrics().await;
-    nothing_was_dropped(&stage.gateway).await;
-    stage.gateway.terminate();
-    stage
-        .gateway
-        .wait_exit(std::time::Duration::from_secs(30))
-        .await;
+    let [printed, metrics] = all_that_is_printed(&mut stage.gateway).await;
 
-    let printed = stage.gateway.log_text();
     for reason in ["forwarded", "wrong_surface", "invalid_token"] {
         assert!(printed.contains(reason), "{reason}: {printed}");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Secrets, nothing_was_dropped};
+use super::{Secrets, all_that_is_printed, nothing_was_dropped};
 use crate::support::{
     Behaviour, Browser, Database, DedicatedRedis, ENTERPRISE_SECRET, Gateway, Grant, Login,
     Response, SECRET_KEY, SHARED_KID, Upstream, assert_eventually, assertion_claims, completes,
@@ -210,12 +210,8 @@ async fn nothing_of_a_login_is_ever_printed() {
     browser.approves(&gateway, &login.user_code).await;
     login.polls(&gateway).await;
     secrets.add([&*login.device_code, &*login.user_code]);
-    let metrics = gateway.metrics().await;
-    nothing_was_dropped(&gateway).await;
-    gateway.terminate();
-    gateway.wait_exit(std::time::Duration::from_secs(30)).await;
+    let [printed, metrics] = all_that_is_printed(&mut gateway).await;
 
-    let printed = gateway.log_text();
     assert!(
         printed.contains("oauth.device_flow_approved"),
         "the log is there"

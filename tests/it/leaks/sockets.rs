@@ -1,6 +1,6 @@
 //! What a WebSocket carries, and the request that opened it.
 
-use super::{Secrets, nothing_was_dropped};
+use super::{Secrets, all_that_is_printed};
 use crate::support::{Behaviour, SECRET_KEY, Stage, request};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,15 +39,8 @@ async fn nothing_that_a_websocket_carries_is_ever_printed() {
         }
         stage.upstream.wait_for_disconnect().await;
     }
-    let metrics = stage.gateway.metrics().await;
-    nothing_was_dropped(&stage.gateway).await;
-    stage.gateway.terminate();
-    stage
-        .gateway
-        .wait_exit(std::time::Duration::from_secs(30))
-        .await;
+    let [printed, metrics] = all_that_is_printed(&mut stage.gateway).await;
 
-    let printed = stage.gateway.log_text();
     assert_eq!(printed.matches("/socket.io/").count(), 2, "{printed}");
     let mut secrets = Secrets::of([
         SECRET_KEY,
